@@ -1,0 +1,67 @@
+//! Consume: Kafka records in, rebalances told apart.
+//!
+//! Owns the consumer and its thread. Promises that a partition's records come in offset order, that each stay of a partition is a new
+//! [`Assignment`], and that a revocation waits for the loop's answer (with a deadline) before the partition goes. Refuses to know what a
+//! key means or when an offset is settled.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::record::{Assignment, AssignmentId, Record};
+use crate::settle::Mark;
+
+/// What the loop hears from Kafka.
+#[derive(Debug)]
+pub enum Event {
+    /// These partitions are this host's now. Their records follow.
+    Assigned(Vec<Assigned>),
+    /// Records, of any of the assigned partitions, each partition's in offset order.
+    Records(Vec<Record>),
+    /// These partitions go away; the source waits for [`Revoked::release`].
+    Revoked(Revoked),
+    /// Records that were asked for with [`Source::refetch`].
+    Refetched {
+        /// Those that were found.
+        records: Vec<Record>,
+        /// Those that are no longer in the log: deleted by retention or compaction.
+        gone: Vec<(AssignmentId, i64)>,
+    },
+    /// The source ended: an unrecoverable error, in words for the operator.
+    Failed(String),
+}
+
+/// A partition that begins its stay.
+#[derive(Debug)]
+pub struct Assigned {
+    /// The stay.
+    pub assignment: Arc<Assignment>,
+    /// The group's committed offset (the next one to handle), if there is one.
+    pub committed: Option<i64>,
+    /// The commit's metadata, as written by an earlier owner; empty when there is none.
+    pub metadata: String,
+}
+
+/// Partitions that end their stay.
+#[derive(Debug)]
+pub struct Revoked {
+    /// The stays that end.
+    pub assignments: Vec<AssignmentId>,
+    /// Whether the partitions are lost already, so that nothing may be committed for them.
+    pub lost: bool,
+    /// Where the loop answers, with what is settled; the source commits it unless the partitions are lost, and lets them go.
+    /// Dropping it answers that nothing is.
+    pub release: oneshot::Sender<Vec<Mark>>,
+}
+
+/// Where records come from.
+pub trait Source {
+    /// The next event. Cancel-safe: an event is never lost when the future is dropped.
+    fn next(&mut self) -> impl Future<Output = Event> + Send;
+
+    /// Asks for single records again by offset; they come as [`Event::Refetched`]. Offsets are sorted and without repeats.
+    fn refetch(&mut self, wanted: Vec<(Arc<Assignment>, Vec<i64>)>);
+
+    /// Stops intake for good and leaves the group, after committing these marks synchronously.
+    fn close(self, marks: Vec<Mark>) -> impl Future<Output = Result<(), String>> + Send;
+}

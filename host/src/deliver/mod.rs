@@ -1,0 +1,58 @@
+//! Deliver: one HTTP request, until its fate is known.
+//!
+//! Owns a client and a policy per destination: timeout, retry, breaker, rate, concurrency, credential. Promises that no state is shared
+//! between destinations, that every address is checked before it is dialled, and that a secret appears on the wire and nowhere else.
+//! Refuses to know records, keys and plugins.
+
+use std::sync::Arc;
+
+use crate::outcome::{FailedRequest, Reply, Request};
+
+/// What became of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Delivery {
+    /// Answered with a status of class *done* (2xx).
+    Done(Reply),
+    /// Answered with a status of class *never* (a 4xx that no retry will mend, a 3xx).
+    Refused {
+        /// The answer.
+        reply: Reply,
+        /// What is known of the request, for a dead letter.
+        request: FailedRequest,
+    },
+    /// The attempts were used up, and the destination's policy is to give up.
+    Exhausted {
+        /// In words, the last cause.
+        detail: String,
+        /// What is known of the request, for a dead letter.
+        request: FailedRequest,
+    },
+    /// The request breaks a rule, and was not sent: unknown destination, path that leaves the base URL, forbidden header, denied address.
+    Denied {
+        /// The rule, in words.
+        detail: String,
+        /// What is known of the request, for a dead letter.
+        request: FailedRequest,
+    },
+    /// The destination takes nothing now; the record is to be held until [`Deliver::recovered`] names it.
+    Held(Arc<str>),
+}
+
+/// What the host adds to a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Stamp<'a> {
+    /// Value of the `Idempotency-Key` header: stable across retries, restarts and hosts.
+    pub idempotency_key: &'a str,
+    /// The request's place among the record's requests, from 0.
+    pub index: u32,
+}
+
+/// What performs requests.
+pub trait Deliver: Send + Sync + 'static {
+    /// Performs a request with all retries of its destination's policy.
+    fn deliver(&self, request: &Request, stamp: Stamp<'_>) -> impl Future<Output = Delivery> + Send;
+
+    /// Waits until a destination that held records takes some again, and says how many may come now. The loop then handles the longest-held
+    /// lanes anew. Cancel-safe; called from one place at a time.
+    fn recovered(&self) -> impl Future<Output = (Arc<str>, usize)> + Send;
+}

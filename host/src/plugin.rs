@@ -1,0 +1,209 @@
+//! A plugin as the pipeline knows it: a name, a version, and what it may do.
+//!
+//! Generic over the code behind it, so that tests run the whole pipeline with closures in place of components.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::policy::{Grant, Limits};
+
+/// Name of a plugin: `NAME` for the team `default`, `TEAM/NAME` for any other. The form that logs, metrics and dead letters carry.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PluginName {
+    team: Arc<str>,
+    full: Arc<str>,
+}
+
+/// The team of plugins that lie at the top of the directory.
+pub const DEFAULT_TEAM: &str = "default";
+
+impl PluginName {
+    /// The plugin `name` of `team`.
+    pub fn new(team: &str, name: &str) -> PluginName {
+        let full = if team == DEFAULT_TEAM { name.to_owned() } else { format!("{team}/{name}") };
+        PluginName { team: team.into(), full: full.into() }
+    }
+
+    /// The team's name.
+    pub fn team(&self) -> &str {
+        &self.team
+    }
+
+    /// `NAME` or `TEAM/NAME`.
+    pub fn as_str(&self) -> &str {
+        &self.full
+    }
+
+    /// The same, to share.
+    pub fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.full)
+    }
+}
+
+impl fmt::Display for PluginName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.full)
+    }
+}
+
+impl fmt::Debug for PluginName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`", self.full)
+    }
+}
+
+/// What identifies a version of a plugin: the first 128 bits of the SHA-256 of the component and its sidecar, in hex.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Version(pub Arc<str>);
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What becomes of a record at which the plugin's code failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnFault {
+    /// It becomes a dead letter.
+    #[default]
+    DeadLetter,
+    /// Its key is held until the plugin's next version.
+    Hold,
+}
+
+/// One version of a plugin, ready to be called. Records in progress keep the version that they began with alive.
+#[derive(Debug)]
+pub struct Plugin<C> {
+    /// Team and name.
+    pub name: PluginName,
+    /// Content hash.
+    pub version: Version,
+    /// Key patterns, as claimed and granted.
+    pub keys: Vec<String>,
+    /// What becomes of a record at which it fails.
+    pub on_fault: OnFault,
+    /// What its team may do.
+    pub grant: Arc<Grant>,
+    /// What one call may use.
+    pub limits: Limits,
+    /// Whether it wants to see the replies.
+    pub sees_replies: bool,
+    /// The code.
+    pub code: C,
+}
+
+/// A component with its sidecar, as found in the directory, before anything of it is trusted.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// Team and name, from its path.
+    pub name: PluginName,
+    /// Content hash of component and sidecar.
+    pub version: Version,
+    /// The component's bytes, whole: what is checked is what is compiled.
+    pub component: Bytes,
+    /// What its sidecar says.
+    pub sidecar: Sidecar,
+    /// What one call may use: the sidecar's wishes within the team's bounds.
+    pub limits: Limits,
+}
+
+/// A plugin's sidecar file `NAME.toml`, checked. Without the file, the default.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Sidecar {
+    /// Key patterns; none leaves it to `about`, and then to the plugin's name.
+    pub keys: Option<Vec<String>>,
+    /// `[settings]`, sorted by name: strings as they are, any other value as JSON.
+    pub settings: Vec<(String, String)>,
+    /// `[limits]`, as far as given.
+    pub limits: LimitsWish,
+    /// What becomes of a record at which the plugin fails.
+    pub on_fault: OnFault,
+    /// Calls for which an instance is kept; none for a fresh one per record.
+    pub reuse: Option<Reuse>,
+}
+
+/// Limits as far as someone gave them; what is not given falls back to a default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LimitsWish {
+    /// See [`Limits::cpu`].
+    pub cpu: Option<std::time::Duration>,
+    /// See [`Limits::wall`].
+    pub wall: Option<std::time::Duration>,
+    /// See [`Limits::memory`].
+    pub memory: Option<usize>,
+    /// See [`Limits::output`].
+    pub output: Option<usize>,
+    /// See [`Limits::requests`].
+    pub requests: Option<usize>,
+    /// See [`Limits::headers`].
+    pub headers: Option<usize>,
+}
+
+/// Keeping an instance for several calls, at the price of purity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reuse {
+    /// Calls after which the instance is retired.
+    pub calls: u32,
+    /// Bytes of memory after which it is retired.
+    pub memory: usize,
+}
+
+/// A component that passed the gate.
+#[derive(Debug)]
+pub struct Loaded<C> {
+    /// Ready to be called.
+    pub code: C,
+    /// What `about` said, if the plugin exports it.
+    pub description: Option<Description>,
+    /// Whether the plugin exports `replies`.
+    pub sees_replies: bool,
+    /// Whether it imports the contract only.
+    pub tier: Tier,
+}
+
+/// What a plugin says of itself (`description` of the contract).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// Name for people.
+    pub name: String,
+    /// Version for people.
+    pub version: String,
+    /// Key patterns.
+    pub keys: Vec<String>,
+    /// JSON Schema of its settings.
+    pub settings_schema: Option<String>,
+}
+
+/// What a component imports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    /// The contract's interfaces only.
+    Pure,
+    /// WASI 0.2 too, with nothing behind it.
+    Inert,
+}
+
+/// Why a component was not let in, in words for its author.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{cause}")]
+pub struct Refusal {
+    /// What was seen, and what is accepted.
+    pub cause: String,
+    /// The mend, if one is known.
+    pub hint: Option<String>,
+}
+
+/// What turns a candidate into code. Implemented by the sandbox; a trait so that reload is tested without one.
+pub trait Load: Send + Sync + 'static {
+    /// A version's code, loaded.
+    type Code: fmt::Debug + Send + Sync + 'static;
+
+    /// Validates, compiles and instantiates a candidate once, and asks it to describe itself.
+    ///
+    /// # Errors
+    /// Why it is refused. Nothing of a refused candidate stays behind.
+    fn load(&self, candidate: &Candidate) -> impl Future<Output = Result<Loaded<Self::Code>, Refusal>> + Send;
+}

@@ -1,0 +1,28 @@
+//! What one call of a plugin may use.
+
+use std::time::Duration;
+
+/// Limits of one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// CPU time, measured on the thread that runs the guest.
+    pub cpu: Duration,
+    /// Time by the clock, instantiation included.
+    pub wall: Duration,
+    /// Bytes of all linear memories and tables together.
+    pub memory: usize,
+    /// Bytes that the call may return.
+    pub output: usize,
+    /// Requests that one record may become.
+    pub requests: usize,
+    /// Headers of one request.
+    pub headers: usize,
+}
+
+impl Default for Limits {
+    /// A transform of a record is some microseconds of work on some kilobytes. These leave a thousand times that for the odd large record, and
+    /// keep a runaway from being noticed by anyone else.
+    fn default() -> Limits {
+        Limits { cpu: Duration::from_millis(100), wall: Duration::from_secs(1), memory: 64 << 20, output: 1 << 20, requests: 20, headers: 64 }
+    }
+}

@@ -1,0 +1,13 @@
+//! What is allowed: pure decisions, no I/O.
+//!
+//! Owns the limits of a call, the grants of a team, and the type that keeps secrets from being printed. Each decision is enforced at one
+//! choke point elsewhere: memory in `transform/limiter`, time and output in `transform/call`, the window in `lanes`, addresses in
+//! `deliver/dial`.
+
+mod grants;
+mod limits;
+mod secrets;
+
+pub use grants::{Grant, check_requests};
+pub use limits::Limits;
+pub use secrets::{Secret, SecretPart, SecretText};

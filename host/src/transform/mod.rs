@@ -1,0 +1,29 @@
+//! Transform: a record through a plugin's code.
+//!
+//! Owns the engine, the loading of components, and the call with all its limits. Promises that a call ends within its limits, whatever
+//! the guest does, and that no state survives it. Refuses to know what becomes of the verdict.
+
+use std::fmt::Debug;
+
+use crate::outcome::{Exchange, Failure, Next, Verdict};
+use crate::plugin::Plugin;
+use crate::record::Record;
+
+/// What runs plugins.
+pub trait Transform: Send + Sync + 'static {
+    /// A version's code, loaded.
+    type Code: Debug + Send + Sync + 'static;
+
+    /// One record through one plugin.
+    ///
+    /// # Errors
+    /// The plugin's failure: trap, limit, or a payload that is not UTF-8. A fault of the host itself comes as a trap too, for the
+    /// record's sake.
+    fn transform(&self, plugin: &Plugin<Self::Code>, record: &Record) -> impl Future<Output = Result<Verdict, Failure>> + Send;
+
+    /// The replies of a record, to a plugin that wants to see them.
+    ///
+    /// # Errors
+    /// As [`Transform::transform`].
+    fn on_replies(&self, plugin: &Plugin<Self::Code>, record: &Record, exchanges: &[Exchange]) -> impl Future<Output = Result<Next, Failure>> + Send;
+}
