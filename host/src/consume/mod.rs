@@ -57,7 +57,10 @@ pub struct Revoked {
 /// Where records come from.
 pub trait Source {
     /// The next event. Cancel-safe: an event is never lost when the future is dropped.
-    fn next(&mut self) -> impl Future<Output = Event> + Send;
+    ///
+    /// Without `room`, every event but [`Event::Records`]: rebalances and refetched records must get through a full window, since they
+    /// are what empties it. An assignment is heard before its records, and records of a stay that has ended may still follow its end.
+    fn next(&mut self, room: bool) -> impl Future<Output = Event> + Send;
 
     /// Asks for single records again by offset; they come as [`Event::Refetched`]. Offsets are sorted and without repeats.
     fn refetch(&mut self, wanted: Vec<(Arc<Assignment>, Vec<i64>)>);
