@@ -4,10 +4,11 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use crate::policy::{Grant, Limits};
+use crate::policy::{Grant, Limits, Pattern};
 
 /// Name of a plugin: `NAME` for the team `default`, `TEAM/NAME` for any other. The form that logs, metrics and dead letters carry.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -82,7 +83,7 @@ pub struct Plugin<C> {
     /// Content hash.
     pub version: Version,
     /// Key patterns, as claimed and granted.
-    pub keys: Vec<String>,
+    pub keys: Vec<Pattern>,
     /// What becomes of a record at which it fails.
     pub on_fault: OnFault,
     /// What its team may do.
@@ -91,8 +92,34 @@ pub struct Plugin<C> {
     pub limits: Limits,
     /// Whether it wants to see the replies.
     pub sees_replies: bool,
+    /// How its calls went, by which a bad version is told from a good one.
+    pub tally: Tally,
     /// The code.
     pub code: C,
+}
+
+/// How the calls of one version went so far. Counting is two relaxed additions at most, so it may be done for every record.
+#[derive(Debug, Default)]
+pub struct Tally {
+    calls: AtomicU64,
+    faults: AtomicU64,
+}
+
+impl Tally {
+    /// Counts a record that the version handled, and whether its code was at fault ([`Reason::is_fault`](crate::outcome::Reason::is_fault)).
+    /// A reject, a skip and what a destination did are no faults.
+    pub fn observed(&self, fault: bool) {
+        if fault {
+            self.faults.fetch_add(1, Ordering::Relaxed);
+        }
+        self.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Calls and, of these, faults. The two are read one after the other: under load they may be a call apart.
+    pub fn read(&self) -> (u64, u64) {
+        let faults = self.faults.load(Ordering::Relaxed);
+        (self.calls.load(Ordering::Relaxed).max(faults), faults)
+    }
 }
 
 /// A component with its sidecar, as found in the directory, before anything of it is trusted.

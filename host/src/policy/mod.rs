@@ -6,8 +6,10 @@
 
 mod grants;
 mod limits;
+mod pattern;
 mod secrets;
 
 pub use grants::{Grant, check_requests};
 pub use limits::Limits;
+pub use pattern::{Pattern, PatternError};
 pub use secrets::{Secret, SecretPart, SecretText};
