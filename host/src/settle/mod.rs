@@ -3,7 +3,12 @@
 //! Owns tickets, the ledger, commits and dead letters. Promises that the committed watermark never passes an undecided record, and that
 //! dropping a ticket never counts as settling. Refuses to know why a record ended as it did.
 
+mod beyond;
+mod ledger;
+
 use std::sync::Arc;
+
+pub use ledger::{Ledger, Opened, Ticket};
 
 use crate::outcome::{Failure, Reply};
 use crate::plugin::{PluginName, Version};

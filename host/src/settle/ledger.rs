@@ -1,0 +1,151 @@
+//! The ledger: what is settled of each partition.
+//!
+//! It keeps what is *undecided*, not what is settled: an offset below the highest one seen that is not in the set is settled, or is a gap
+//! (compaction, transactions) and never was a record. So the memory is that of the records in the window, however far a held key lets
+//! the others run ahead, and the watermark is simply the lowest undecided offset.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::beyond::Beyond;
+use super::{Mark, NextOffset};
+use crate::record::{Assignment, AssignmentId, Position};
+
+/// The right to settle one record, once. Dropping it is *not done*: the record stays undecided and the watermark stays below it.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a dropped ticket leaves its record undecided for as long as the partition stays"]
+pub struct Ticket(Position);
+
+impl Ticket {
+    /// Where the record stands.
+    pub fn position(&self) -> Position {
+        self.0
+    }
+}
+
+/// What is settled of each partition that this host has.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    partitions: HashMap<AssignmentId, Partition>,
+}
+
+#[derive(Debug)]
+struct Partition {
+    assignment: Arc<Assignment>,
+    /// Seen and not settled.
+    undecided: BTreeSet<i64>,
+    /// One past the highest offset seen; before the first record, the committed offset. None: nothing committed, nothing seen.
+    high: Option<i64>,
+    /// What an earlier owner had settled at and beyond `high`; shrinks as `high` passes it.
+    restored: Beyond,
+    /// What was last handed out to be committed, so that an unchanged partition costs no commit.
+    marked: Option<Mark>,
+}
+
+/// Whether a record is still to be handled.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// It is; the ticket settles it.
+    Undecided(Ticket),
+    /// An earlier owner settled it already.
+    Settled,
+    /// Its partition's stay has ended.
+    Fenced,
+}
+
+impl Ledger {
+    /// Begins a stay at the group's committed offset, with the metadata of that commit.
+    pub fn assign(&mut self, assignment: Arc<Assignment>, committed: Option<i64>, metadata: &str) {
+        let restored = match committed {
+            Some(offset) => Beyond::decode(metadata, offset).unwrap_or_else(|unreadable| {
+                tracing::warn!(topic = %assignment.topic, partition = assignment.partition, "ignored the commit's metadata: {unreadable}");
+                Beyond::default()
+            }),
+            None => Beyond::default(),
+        };
+        let partition = Partition { assignment, undecided: BTreeSet::new(), high: committed, restored, marked: None };
+        self.partitions.insert(partition.assignment.id, partition);
+    }
+
+    /// The stay with this id, while it lasts.
+    pub fn assignment(&self, id: AssignmentId) -> Option<&Arc<Assignment>> {
+        self.partitions.get(&id).map(|partition| &partition.assignment)
+    }
+
+    /// The stays that this host has.
+    pub fn assignments(&self) -> impl Iterator<Item = &Arc<Assignment>> {
+        self.partitions.values().map(|partition| &partition.assignment)
+    }
+
+    /// Sees a record. Records of one partition come in offset order; one that comes again is not opened twice.
+    pub fn open(&mut self, position: Position) -> Opened {
+        let Some(partition) = self.partitions.get_mut(&position.assignment) else { return Opened::Fenced };
+        let offset = position.offset;
+        if partition.high.is_some_and(|high| offset < high) {
+            // Seen before: whoever opened it holds its ticket, or it is settled.
+            return Opened::Settled;
+        }
+        partition.high = Some(offset + 1);
+        let settled = partition.restored.contains(offset);
+        partition.restored.forget_below(offset + 1);
+        if settled {
+            return Opened::Settled;
+        }
+        partition.undecided.insert(offset);
+        Opened::Undecided(Ticket(position))
+    }
+
+    /// Settles a record. Without effect once the partition's stay has ended: a late finish moves nothing.
+    pub fn settle(&mut self, ticket: Ticket) {
+        if let Some(partition) = self.partitions.get_mut(&ticket.0.assignment) {
+            partition.undecided.remove(&ticket.0.offset);
+        }
+    }
+
+    /// What has changed since the last call, to be committed; empty when nothing has.
+    pub fn marks(&mut self) -> Vec<Mark> {
+        self.partitions.values_mut().filter_map(Partition::changed).collect()
+    }
+
+    /// Makes the next [`Ledger::marks`] hand out this partition again: its last commit failed.
+    pub fn unmark(&mut self, id: AssignmentId) {
+        if let Some(partition) = self.partitions.get_mut(&id) {
+            partition.marked = None;
+        }
+    }
+
+    /// Ends these stays and says what is settled of them. From here on their tickets settle nothing.
+    pub fn release(&mut self, ids: &[AssignmentId]) -> Vec<Mark> {
+        ids.iter().filter_map(|id| self.partitions.remove(id)).filter_map(|partition| partition.mark()).collect()
+    }
+
+    /// Per partition: the stay, its watermark, one past the highest offset seen, and how many records between them are undecided.
+    pub fn progress(&self) -> impl Iterator<Item = (&Arc<Assignment>, Option<i64>, Option<i64>, usize)> {
+        self.partitions.values().map(|partition| (&partition.assignment, partition.watermark(), partition.high, partition.undecided.len()))
+    }
+}
+
+impl Partition {
+    fn watermark(&self) -> Option<i64> {
+        self.undecided.first().copied().or(self.high)
+    }
+
+    fn mark(&self) -> Option<Mark> {
+        let next = self.watermark()?;
+        let metadata = Beyond::between(next, self.high.unwrap_or(next), &self.undecided, &self.restored).encode(next);
+        Some(Mark { assignment: Arc::clone(&self.assignment), next: NextOffset(next), metadata })
+    }
+
+    fn changed(&mut self) -> Option<Mark> {
+        let mark = self.mark()?;
+        if self.marked.as_ref() == Some(&mark) {
+            return None;
+        }
+        self.marked = Some(mark.clone());
+        Some(mark)
+    }
+}
+
+#[cfg(test)]
+#[path = "ledger_tests.rs"]
+mod tests;
