@@ -21,6 +21,8 @@ pub mod config;
 
 pub mod consume;
 
+pub mod lanes;
+
 pub mod route;
 
 pub mod transform;
