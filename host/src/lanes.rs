@@ -176,9 +176,9 @@ impl Lanes {
     }
 
     fn lane_of(&mut self, record: &Record) -> LaneId {
-        let stay = record.assignment.id.0;
+        let stay = record.assignment.id;
         match (self.limits.ordering, &record.key) {
-            (Ordering::Key, Some(key)) => LaneId(self.hasher.hash_one((stay, key))),
+            (Ordering::Key, Some(key)) => self.key_lane(stay, key),
             (Ordering::Partition, _) => LaneId(self.hasher.hash_one(stay)),
             // Producers spread records without a key over the partitions, so nobody can expect an order of them.
             (Ordering::Key, None) | (Ordering::None, _) => {
@@ -186,6 +186,10 @@ impl Lanes {
                 LaneId(self.hasher.hash_one((stay, self.unordered, "unordered")))
             }
         }
+    }
+
+    fn key_lane(&self, stay: AssignmentId, key: &[u8]) -> LaneId {
+        LaneId(self.hasher.hash_one((stay, key)))
     }
 
     /// The next record to start, if there is one and not too many are in progress.
@@ -263,6 +267,23 @@ impl Lanes {
             self.held.remove(cause);
         }
         released
+    }
+
+    /// Lets the lane of this key go on, whatever it is held for; says whether it was held. Only with an order by key.
+    pub fn release_key(&mut self, stay: AssignmentId, key: &[u8]) -> bool {
+        let id = self.key_lane(stay, key);
+        match self.lanes.get_mut(&id) {
+            Some(lane) if matches!(lane.state, State::Held(_)) => {
+                lane.state = State::Ready;
+                self.ready.push_back(id);
+                self.held.retain(|_, lanes| {
+                    lanes.retain(|lane| *lane != id);
+                    !lanes.is_empty()
+                });
+                true
+            }
+            _ => false,
+        }
     }
 
     /// The causes for which lanes are held, and how many.

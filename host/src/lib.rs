@@ -6,7 +6,7 @@
 //! Kafka ─► consume ─► lanes ─► route ─► transform (Wasm) ─► deliver (HTTP) ─► settle ─► commit
 //! ```
 //!
-//! `run` is the loop and `pipeline` the path of one record; read these two first. A stage never imports another stage: only those
+//! [`run`] is the loop and [`pipeline`] the path of one record; read these two first. A stage never imports another stage: only those
 //! two join them, and only `app` picks implementations (`tests/layering.rs` holds it so).
 
 pub mod record;
@@ -20,6 +20,10 @@ pub mod policy;
 pub mod config;
 
 pub mod consume;
+
+pub mod run;
+
+pub mod pipeline;
 
 pub mod lanes;
 
@@ -36,3 +40,6 @@ pub mod settle;
 pub mod observe;
 
 pub mod cli;
+
+#[cfg(test)]
+mod fakes;

@@ -55,4 +55,8 @@ pub trait Deliver: Send + Sync + 'static {
     /// Waits until a destination that held records takes some again, and says how many may come now. The loop then handles the longest-held
     /// lanes anew. Cancel-safe; called from one place at a time.
     fn recovered(&self) -> impl Future<Output = (Arc<str>, usize)> + Send;
+
+    /// How many held records of this destination may come at this moment; none while it takes nothing. [`Deliver::recovered`] may have
+    /// told of room before the loop had heard of a record that was held just then, so the loop asks again now and then.
+    fn room(&self, destination: &str) -> usize;
 }

@@ -39,6 +39,9 @@ impl Metrics {
     /// Records of a partition that the group has not settled yet.
     pub fn lag(&self, _topic: &str, _partition: i32, _records: i64) {}
 
+    /// A record came that an earlier owner of its partition had settled beyond the watermark, and was not handled again.
+    pub fn settled_before(&self) {}
+
     /// Records that were parked and are no longer in Kafka.
     pub fn gone(&self, _topic: &str, _partition: i32, _records: u64) {}
 }

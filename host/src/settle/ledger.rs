@@ -119,6 +119,11 @@ impl Ledger {
         ids.iter().filter_map(|id| self.partitions.remove(id)).filter_map(|partition| partition.mark()).collect()
     }
 
+    /// Ends all stays; see [`Ledger::release`].
+    pub fn release_all(&mut self) -> Vec<Mark> {
+        self.partitions.drain().filter_map(|(_, partition)| partition.mark()).collect()
+    }
+
     /// Per partition: the stay, its watermark, one past the highest offset seen, and how many records between them are undecided.
     pub fn progress(&self) -> impl Iterator<Item = (&Arc<Assignment>, Option<i64>, Option<i64>, usize)> {
         self.partitions.values().map(|partition| (&partition.assignment, partition.watermark(), partition.high, partition.undecided.len()))

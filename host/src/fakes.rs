@@ -1,0 +1,298 @@
+//! Fakes of the four stages that do I/O, for tests of the loop and of the path of a record under tokio's paused clock.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::{Framing, RouteBy, Unrouted};
+use crate::consume::{Assigned, Event, Revoked, Source};
+use crate::deliver::{Deliver, Delivery, Stamp};
+use crate::observe::Metrics;
+use crate::outcome::{Exchange, FailedRequest, Failure, Next, Reason, Reply, Request, Verdict};
+use crate::pipeline::{Pipeline, Policy};
+use crate::plugin::{OnFault, Plugin, PluginName, Tally, Version};
+use crate::policy::{Grant, Limits};
+use crate::record::{Assignment, AssignmentId, Record};
+use crate::route::Routes;
+use crate::settle::{DeadLetter, Mark, Settle};
+use crate::transform::Transform;
+
+/// A partition's log and what the group has committed, as a broker would keep it.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    /// Key and whether retention has deleted it, by offset.
+    pub(crate) records: BTreeMap<i64, String>,
+    pub(crate) deleted: Vec<i64>,
+    pub(crate) committed: Option<(i64, String)>,
+}
+
+/// One partition of a fake broker.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Broker(pub(crate) Arc<Mutex<Log>>);
+
+impl Broker {
+    pub(crate) fn produce(&self, offset: i64, key: &str) {
+        self.0.lock().unwrap().records.insert(offset, key.to_owned());
+    }
+
+    pub(crate) fn committed(&self) -> Option<i64> {
+        self.0.lock().unwrap().committed.as_ref().map(|(offset, _)| *offset)
+    }
+
+    fn commit(&self, marks: Vec<Mark>) {
+        if let Some(mark) = marks.into_iter().next() {
+            self.0.lock().unwrap().committed = Some((mark.next.0, mark.metadata));
+        }
+    }
+
+    pub(crate) fn stay(id: u64) -> Arc<Assignment> {
+        Arc::new(Assignment { id: AssignmentId(id), topic: "events".into(), partition: 0 })
+    }
+
+    pub(crate) fn assigned(&self, id: u64) -> Event {
+        let (committed, metadata) = self.0.lock().unwrap().committed.clone().unzip();
+        Event::Assigned(vec![Assigned { assignment: Broker::stay(id), committed, metadata: metadata.unwrap_or_default() }])
+    }
+
+    /// The records from the committed offset on.
+    pub(crate) fn fetch(&self, id: u64) -> Event {
+        let log = self.0.lock().unwrap();
+        let from = log.committed.as_ref().map_or(0, |(offset, _)| *offset);
+        Event::Records(log.records.range(from..).map(|(&offset, key)| record(id, offset, key)).collect())
+    }
+}
+
+pub(crate) fn record(id: u64, offset: i64, key: &str) -> Record {
+    Record {
+        assignment: Broker::stay(id),
+        offset,
+        timestamp: Some(offset),
+        key: Some(Bytes::copy_from_slice(key.as_bytes())),
+        headers: Vec::new(),
+        payload: Some(Bytes::from(vec![b'x'; 1000])),
+    }
+}
+
+/// A source that hears what the test says.
+#[derive(Debug)]
+pub(crate) struct Script {
+    control: mpsc::UnboundedReceiver<Event>,
+    records: mpsc::UnboundedReceiver<Event>,
+    broker: Broker,
+    refetched: VecDeque<Event>,
+}
+
+/// The test's end of a [`Script`].
+#[derive(Debug, Clone)]
+pub(crate) struct Prompter {
+    control: mpsc::UnboundedSender<Event>,
+    records: mpsc::UnboundedSender<Event>,
+}
+
+impl Script {
+    pub(crate) fn new(broker: &Broker) -> (Script, Prompter) {
+        let (control, hear_control) = mpsc::unbounded_channel();
+        let (records, hear_records) = mpsc::unbounded_channel();
+        (Script { control: hear_control, records: hear_records, broker: broker.clone(), refetched: VecDeque::new() }, Prompter { control, records })
+    }
+}
+
+impl Prompter {
+    pub(crate) fn say(&self, event: Event) {
+        let to = if matches!(event, Event::Records(_)) { &self.records } else { &self.control };
+        // The loop may have ended; then nobody is there to hear.
+        let _ = to.send(event);
+    }
+
+    /// Takes the partition away; the answer is what is to be committed.
+    pub(crate) fn revoke(&self, id: u64, lost: bool) -> oneshot::Receiver<Vec<Mark>> {
+        let (release, released) = oneshot::channel();
+        self.say(Event::Revoked(Revoked { assignments: vec![AssignmentId(id)], lost, release }));
+        released
+    }
+}
+
+impl Source for Script {
+    async fn next(&mut self, room: bool) -> Event {
+        if let Some(event) = self.refetched.pop_front() {
+            return event;
+        }
+        tokio::select! { biased;
+            Some(event) = self.control.recv() => event,
+            Some(event) = self.records.recv(), if room => event,
+            else => std::future::pending().await,
+        }
+    }
+
+    fn refetch(&mut self, wanted: Vec<(Arc<Assignment>, Vec<i64>)>) {
+        let log = self.broker.0.lock().unwrap();
+        for (stay, offsets) in wanted {
+            let (gone, found): (Vec<i64>, Vec<i64>) = offsets.into_iter().partition(|offset| log.deleted.contains(offset));
+            let records = found.iter().map(|&offset| record(stay.id.0, offset, &log.records[&offset])).collect();
+            self.refetched.push_back(Event::Refetched { records, gone: gone.into_iter().map(|offset| (stay.id, offset)).collect() });
+        }
+    }
+
+    async fn close(self, marks: Vec<Mark>) -> Result<(), String> {
+        self.broker.commit(marks);
+        Ok(())
+    }
+}
+
+/// Plugins that are closures over the record's key.
+#[derive(Debug, Default)]
+pub(crate) struct Closures;
+
+impl Transform for Closures {
+    type Code = fn(&Record) -> Result<Verdict, Failure>;
+
+    async fn transform(&self, plugin: &Plugin<Self::Code>, record: &Record) -> Result<Verdict, Failure> {
+        (plugin.code)(record)
+    }
+
+    async fn on_replies(&self, _: &Plugin<Self::Code>, _: &Record, exchanges: &[Exchange]) -> Result<Next, Failure> {
+        // Done with any reply but a 500, of which one more try is wanted.
+        Ok(if exchanges.iter().any(|exchange| exchange.reply.status == 500) { Next::Retry(Some(10)) } else { Next::Done })
+    }
+}
+
+/// One request to the destination that the key names before its colon.
+pub(crate) fn send_one(record: &Record) -> Result<Verdict, Failure> {
+    let key = record.key_text().unwrap_or_default();
+    let destination = key.split(':').next().unwrap_or_default();
+    Ok(Verdict::Send(vec![request(destination, &format!("/{}", record.offset))]))
+}
+
+pub(crate) fn request(destination: &str, path: &str) -> Request {
+    Request { destination: destination.into(), method: "POST".into(), path: path.into(), headers: Vec::new(), body: None, attributes: Vec::new() }
+}
+
+/// How a fake destination behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mood {
+    /// Answers this after so long.
+    Answers(u16, Duration),
+    /// Is down: whoever comes is held.
+    Down,
+    /// Never answers.
+    Hangs,
+}
+
+/// Destinations by name, and all that was sent to them, in the order in which it was answered.
+#[derive(Debug, Default)]
+pub(crate) struct Destinations {
+    pub(crate) moods: Mutex<HashMap<String, Mood>>,
+    pub(crate) sent: Mutex<Vec<(String, String)>>,
+}
+
+impl Destinations {
+    pub(crate) fn mood(&self, destination: &str, mood: Mood) {
+        self.moods.lock().unwrap().insert(destination.into(), mood);
+    }
+
+    fn mood_of(&self, destination: &str) -> Mood {
+        self.moods.lock().unwrap().get(destination).copied().unwrap_or(Mood::Answers(200, Duration::from_millis(5)))
+    }
+}
+
+impl Deliver for Arc<Destinations> {
+    async fn deliver(&self, request: &Request, stamp: Stamp<'_>) -> Delivery {
+        match self.mood_of(&request.destination) {
+            Mood::Down => Delivery::Held(request.destination.as_str().into()),
+            Mood::Hangs => std::future::pending().await,
+            Mood::Answers(status, latency) => {
+                tokio::time::sleep(latency).await;
+                self.sent.lock().unwrap().push((stamp.idempotency_key.to_owned(), request.path.clone()));
+                let reply = Reply { status, headers: Vec::new(), body: Bytes::new(), attempts: 1 };
+                match status {
+                    200..300 => Delivery::Done(reply),
+                    _ => Delivery::Refused { reply, request: FailedRequest { index: stamp.index, ..FailedRequest::default() } },
+                }
+            }
+        }
+    }
+
+    async fn recovered(&self) -> (Arc<str>, usize) {
+        // Only the level is used: the loop asks for room every second.
+        std::future::pending().await
+    }
+
+    fn room(&self, destination: &str) -> usize {
+        if self.mood_of(destination) == Mood::Down { 0 } else { usize::MAX }
+    }
+}
+
+/// Commits to a fake broker, and keeps what was given up.
+#[derive(Debug)]
+pub(crate) struct Books {
+    pub(crate) broker: Broker,
+    pub(crate) dead: Arc<Mutex<Vec<(i64, Reason)>>>,
+    /// So many dead letters are refused before one is taken.
+    pub(crate) refuse: Arc<Mutex<u32>>,
+}
+
+impl Settle for Books {
+    fn commit(&self, marks: Vec<Mark>) {
+        self.broker.commit(marks);
+    }
+
+    async fn dead_letter(&self, letter: DeadLetter<'_>) -> Result<(), String> {
+        {
+            let mut refuse = self.refuse.lock().unwrap();
+            if *refuse > 0 {
+                *refuse -= 1;
+                return Err("the topic is not there".into());
+            }
+        }
+        self.dead.lock().unwrap().push((letter.record.offset, letter.failure.reason));
+        Ok(())
+    }
+
+    async fn reply(&self, _: &Record, _: u32, _: &str, _: &Reply) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+pub(crate) type FakePipeline = Pipeline<Closures, Arc<Destinations>, Books>;
+
+/// A pipeline over fakes, with one plugin for every key.
+pub(crate) fn pipeline(broker: &Broker, destinations: &Arc<Destinations>, code: fn(&Record) -> Result<Verdict, Failure>) -> Arc<FakePipeline> {
+    let pipeline = Pipeline {
+        routes: Arc::default(),
+        transform: Closures,
+        deliver: Arc::clone(destinations),
+        settle: Books { broker: broker.clone(), dead: Arc::default(), refuse: Arc::default() },
+        metrics: Metrics::new(),
+        policy: Policy {
+            group: "bridge".into(),
+            route_by: RouteBy::Key,
+            framing: Framing::None,
+            unrouted: Unrouted::DeadLetter,
+            keep_replies: false,
+        },
+    };
+    serve(&pipeline.routes, "1", code, OnFault::DeadLetter, false);
+    Arc::new(pipeline)
+}
+
+type Code = fn(&Record) -> Result<Verdict, Failure>;
+
+/// Makes one version of one plugin serve every key.
+pub(crate) fn serve(routes: &Routes<Code>, version: &str, code: Code, on_fault: OnFault, sees_replies: bool) {
+    let limits = Limits::default();
+    let plugin = Plugin {
+        name: PluginName::new("default", "all"),
+        version: Version(version.into()),
+        keys: vec!["*".parse().unwrap()],
+        on_fault,
+        grant: Arc::new(Grant { team: "default".into(), keys: vec!["*".into()], destinations: vec!["*".into()], limits }),
+        limits,
+        sees_replies,
+        tally: Tally::default(),
+        code,
+    };
+    assert!(routes.serve(&[Arc::new(plugin)]).is_empty());
+}

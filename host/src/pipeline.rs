@@ -1,0 +1,252 @@
+//! The path of one record: route, transform, deliver, outcome.
+//!
+//! Read [`Pipeline::handle`]: it is the whole of it. A record comes out delivered, skipped, dead-lettered or held; the first three settle it,
+//! and a record is dead-lettered only when Kafka has acknowledged the letter.
+
+use std::borrow::Cow;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+
+use crate::config::{Framing, RouteBy, Unrouted};
+use crate::deliver::{Deliver, Delivery, Stamp};
+use crate::lanes::{Job, Progress};
+use crate::observe::Metrics;
+use crate::outcome::{Cause, Exchange, Failure, Next, Outcome, Reason, Request, Verdict};
+use crate::plugin::{OnFault, Plugin};
+use crate::policy;
+use crate::record::Record;
+use crate::route::Routes;
+use crate::settle::{DeadLetter, Settle};
+use crate::transform::Transform;
+
+/// Rounds of requests that one record may take with a plugin that sees the replies. Arbitrary: create, look up, update and some.
+const ROUNDS_MAX: u32 = 10;
+
+/// Longest pause that a plugin may ask for before a round is repeated; it keeps its key waiting.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Pauses between tries to write a dead letter or a reply while Kafka does not take it.
+const KAFKA_RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// What a record passes through. One for the whole host, shared by the records in progress.
+#[derive(Debug)]
+pub struct Pipeline<T: Transform, D, S> {
+    /// Which plugin handles a key.
+    pub routes: Arc<Routes<T::Code>>,
+    /// Runs plugins.
+    pub transform: T,
+    /// Performs requests.
+    pub deliver: D,
+    /// Takes what is settled.
+    pub settle: S,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// What the operator decided.
+    pub policy: Policy,
+}
+
+/// What the operator decided about records in general.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Consumer group, a part of every `Idempotency-Key`.
+    pub group: String,
+    /// What the route is looked up by.
+    pub route_by: RouteBy,
+    /// How payloads are framed.
+    pub framing: Framing,
+    /// What becomes of a record that no plugin claims.
+    pub unrouted: Unrouted,
+    /// Whether replies go to a topic.
+    pub keep_replies: bool,
+}
+
+impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
+    /// Takes one record all the way. The job's progress says what was delivered before, should it be held.
+    pub async fn handle(&self, job: &mut Job) -> Outcome {
+        let record = &*job.record;
+        let Some(plugin) = self.routes.find(self.route_key(record).as_deref()) else {
+            return self.unrouted(record).await;
+        };
+        // A panic here is a defect of the host. It must not cost the record, and the host must not stop at the same record for ever.
+        let ended = match AssertUnwindSafe(self.carry_out(&plugin, record, &mut job.progress)).catch_unwind().await {
+            Ok(ended) => ended,
+            Err(panic) => Err(host_panicked(record, &*panic)),
+        };
+        plugin.tally.observed(ended.as_ref().is_err_and(|failure| failure.reason.is_fault()));
+        match ended {
+            Ok(outcome) => outcome,
+            Err(failure) => {
+                self.metrics.failure(Some(plugin.name.as_str()), failure.reason);
+                if failure.reason.is_fault() && plugin.on_fault == OnFault::Hold {
+                    tracing::warn!(%record, plugin = %plugin.name, reason = %failure.reason, "held the record's key until the plugin's next version: {}", failure.detail);
+                    return Outcome::Held(Cause::Plugin(plugin.name.shared()));
+                }
+                self.give_up(record, &failure, Some(&plugin)).await
+            }
+        }
+    }
+
+    async fn carry_out(&self, plugin: &Plugin<T::Code>, record: &Record, progress: &mut Option<Box<Progress>>) -> Result<Outcome, Failure> {
+        let message = unframe(record, self.policy.framing)?;
+        match self.transform.transform(plugin, &message).await? {
+            Verdict::Skip(why) => {
+                tracing::debug!(%record, plugin = %plugin.name, "skipped: {why}");
+                Ok(Outcome::Skipped)
+            }
+            Verdict::Reject(why) => Err(Failure::new(Reason::Rejected, why)),
+            Verdict::Send(requests) if plugin.sees_replies => self.converse(plugin, record, &message, requests).await,
+            Verdict::Send(requests) => self.deliver_in_order(plugin, record, &requests, progress).await,
+        }
+    }
+
+    /// Performs the requests one after the other; what was delivered before the record was held is not sent again.
+    async fn deliver_in_order(
+        &self,
+        plugin: &Plugin<T::Code>,
+        record: &Record,
+        requests: &[Request],
+        progress: &mut Option<Box<Progress>>,
+    ) -> Result<Outcome, Failure> {
+        policy::check_requests(&plugin.grant, &plugin.limits, requests)?;
+        let delivered = progress.take().filter(|progress| progress.version == plugin.version).map_or(0, |progress| progress.delivered);
+        for (index, request) in (0_u32..).zip(requests).skip(delivered as usize) {
+            match self.deliver.deliver(request, Stamp { idempotency_key: &self.idempotency_key(record, index), index }).await {
+                Delivery::Done(reply) => self.keep_reply(record, index, request, &reply).await,
+                Delivery::Held(destination) => {
+                    *progress = Some(Box::new(Progress { version: plugin.version.clone(), delivered: index }));
+                    return Ok(Outcome::Held(Cause::Destination(destination)));
+                }
+                Delivery::Refused { reply, request: failed } => {
+                    self.keep_reply(record, index, request, &reply).await;
+                    let detail = format!("`{}` answered {}", failed.destination, reply.status);
+                    return Err(Failure { reason: Reason::Refused, detail, request: Some(failed) });
+                }
+                Delivery::Exhausted { detail, request } => return Err(Failure { reason: Reason::Exhausted, detail, request: Some(request) }),
+                Delivery::Denied { detail, request } => return Err(Failure { reason: Reason::Denied, detail, request: Some(request) }),
+            }
+        }
+        Ok(Outcome::Delivered)
+    }
+
+    /// Performs rounds of requests for a plugin that looks at the replies, until it says what became of the record.
+    ///
+    /// Should the record be held in between, it begins anew afterwards: the replies so far are gone, and the keys of the requests are the same.
+    async fn converse(&self, plugin: &Plugin<T::Code>, record: &Record, message: &Record, first: Vec<Request>) -> Result<Outcome, Failure> {
+        let mut exchanges: Vec<Exchange> = Vec::new();
+        let mut round = first;
+        for rounds in 1..=ROUNDS_MAX {
+            policy::check_requests(&plugin.grant, &plugin.limits, &round)?;
+            let before = exchanges.len();
+            for request in &round {
+                let index = exchanges.len() as u32;
+                match self.deliver.deliver(request, Stamp { idempotency_key: &self.idempotency_key(record, index), index }).await {
+                    Delivery::Done(reply) | Delivery::Refused { reply, .. } => {
+                        self.keep_reply(record, index, request, &reply).await;
+                        exchanges.push(Exchange { request: request.clone(), reply });
+                    }
+                    Delivery::Held(destination) => return Ok(Outcome::Held(Cause::Destination(destination))),
+                    Delivery::Exhausted { detail, request } => return Err(Failure { reason: Reason::Exhausted, detail, request: Some(request) }),
+                    Delivery::Denied { detail, request } => return Err(Failure { reason: Reason::Denied, detail, request: Some(request) }),
+                }
+            }
+            match self.transform.on_replies(plugin, message, &exchanges).await? {
+                Next::Done => return Ok(Outcome::Delivered),
+                Next::Reject(why) => return Err(Failure::new(Reason::Rejected, why)),
+                Next::Send(next) => round = next,
+                Next::Retry(pause) => {
+                    exchanges.truncate(before);
+                    let pause = pause.map_or_else(|| backoff(rounds, Duration::from_secs(1), PAUSE_MAX), Duration::from_millis);
+                    tokio::time::sleep(pause.min(PAUSE_MAX)).await;
+                }
+            }
+        }
+        Err(Failure::new(Reason::Output, format!("asked for more than {ROUNDS_MAX} rounds of requests")))
+    }
+
+    async fn unrouted(&self, record: &Record) -> Outcome {
+        match self.policy.unrouted {
+            Unrouted::Skip => Outcome::Skipped,
+            Unrouted::Hold => Outcome::Held(Cause::Unrouted),
+            Unrouted::DeadLetter => {
+                self.metrics.failure(None, Reason::Unrouted);
+                let detail = match self.route_key(record) {
+                    Some(key) => format!("no plugin claims the key `{}`", key.escape_debug()),
+                    None => "the record has no key that is UTF-8, and no plugin claims `*`".to_owned(),
+                };
+                self.give_up(record, &Failure::new(Reason::Unrouted, detail), None).await
+            }
+        }
+    }
+
+    /// Writes the dead letter, for as long as it takes Kafka to acknowledge it: until then the record is not settled.
+    async fn give_up(&self, record: &Record, failure: &Failure, plugin: Option<&Plugin<T::Code>>) -> Outcome {
+        let plugin = plugin.map(|plugin| (&plugin.name, &plugin.version));
+        tracing::debug!(%record, reason = %failure.reason, "gave up: {}", failure.detail);
+        until_acknowledged("a dead letter", record, || self.settle.dead_letter(DeadLetter { record, failure, plugin })).await;
+        Outcome::DeadLettered(failure.reason)
+    }
+
+    async fn keep_reply(&self, record: &Record, index: u32, request: &Request, reply: &crate::outcome::Reply) {
+        if self.policy.keep_replies {
+            until_acknowledged("a reply", record, || self.settle.reply(record, index, &request.destination, reply)).await;
+        }
+    }
+
+    /// Group, topic, partition, offset and the request's place: the same for every try, on every host.
+    fn idempotency_key(&self, record: &Record, index: u32) -> String {
+        format!("{}/{}/{}/{}/{}", self.policy.group, record.topic(), record.partition(), record.offset, index)
+    }
+
+    /// The text that the route is looked up by.
+    fn route_key<'r>(&self, record: &'r Record) -> Option<Cow<'r, str>> {
+        match &self.policy.route_by {
+            RouteBy::Key => record.key_text().map(Cow::Borrowed),
+            RouteBy::Header(name) => {
+                let value = record.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value)?;
+                std::str::from_utf8(value).ok().map(Cow::Borrowed)
+            }
+        }
+    }
+}
+
+/// Tries until Kafka has acknowledged. There is no giving up: whatever else could be done with the record would lose it.
+async fn until_acknowledged<F: Future<Output = Result<(), String>>>(what: &str, record: &Record, write: impl Fn() -> F) {
+    for attempt in 0_u32.. {
+        match write().await {
+            Ok(()) => return,
+            Err(error) => {
+                tracing::error!(%record, attempt, "failed to write {what}; the record waits and it is tried again: {error}");
+                tokio::time::sleep(backoff(attempt, KAFKA_RETRY.0, KAFKA_RETRY.1)).await;
+            }
+        }
+    }
+}
+
+/// Exponential backoff with full jitter.
+fn backoff(attempt: u32, first: Duration, most: Duration) -> Duration {
+    let ceiling = first.saturating_mul(1 << attempt.min(16)).min(most);
+    ceiling.mul_f64(fastrand::f64())
+}
+
+/// The record with its framing taken off.
+fn unframe(record: &Record, framing: Framing) -> Result<Cow<'_, Record>, Failure> {
+    match (framing, &record.payload) {
+        (Framing::None, _) | (Framing::ConfluentJson, None) => Ok(Cow::Borrowed(record)),
+        (Framing::ConfluentJson, Some(payload)) if payload.len() >= 5 && payload[0] == 0 => {
+            Ok(Cow::Owned(Record { payload: Some(payload.slice(5..)), ..record.clone() }))
+        }
+        (Framing::ConfluentJson, Some(_)) => {
+            let detail = "the payload does not begin with a zero byte and a four-byte schema id, as `framing = \"confluent-json\"` says";
+            Err(Failure::new(Reason::Malformed, detail))
+        }
+    }
+}
+
+fn host_panicked(record: &Record, panic: &(dyn std::any::Any + Send)) -> Failure {
+    let message = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    tracing::error!(%record, "the host panicked at this record, which is a defect of Keyway: {message}");
+    Failure::new(Reason::Trapped, format!("the host panicked at this record, which is a defect of Keyway: {message}"))
+}

@@ -1,0 +1,382 @@
+//! The loop: what settles, what comes, what goes.
+//!
+//! Owns lanes and ledger, and is the only place that changes them. One `select!`, biased: settled work is taken before new work, so that the
+//! memory cannot run away. It promises that a partition that goes away is drained and then fenced: intake stops, what is in progress may
+//! finish until a deadline, what is settled is committed, and the rest is aborted and can settle nothing.
+
+mod control;
+mod drain;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use control::Commands;
+pub use control::{Command, Control, HeldLanes, PartitionStatus, Status};
+use drain::{Drain, Drains};
+
+use crate::config;
+use crate::consume::{Event, Source};
+use crate::deliver::Deliver;
+use crate::lanes::{Job, LaneId, Lanes};
+use crate::outcome::{Cause, Outcome};
+use crate::pipeline::Pipeline;
+use crate::plugin::Version;
+use crate::record::{AssignmentId, Position, Record};
+use crate::settle::{Ledger, Mark, Opened, Settle};
+use crate::transform::Transform;
+
+/// How often a full window is searched for records to park. The search looks at every lane.
+const PARK_EVERY: Duration = Duration::from_millis(100);
+
+/// How often the status is made anew, for metrics and the admin API.
+const STATUS_EVERY: Duration = Duration::from_secs(1);
+
+/// Settled records that are taken at once before anything else is looked at. Arbitrary; bounds the time for which a rebalance waits.
+const SETTLE_AT_ONCE: usize = 1_024;
+
+/// Everything that changes while the host runs.
+pub struct Run<S, T: Transform, D, K> {
+    source: S,
+    pipeline: Arc<Pipeline<T, D, K>>,
+    settings: Settings,
+    ledger: Ledger,
+    lanes: Lanes,
+    tasks: JoinSet<Finished>,
+    running: HashMap<LaneId, Running>,
+    drains: Drains,
+    parked_at: Instant,
+    /// The version at which a plugin's keys were held: only another one is worth a try.
+    held_at: HashMap<Arc<str>, Version>,
+    commands: Commands,
+}
+
+/// What the loop is told.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Order and window.
+    pub lanes: config::Lanes,
+    /// How often settled offsets are committed.
+    pub commit_every: Duration,
+}
+
+/// A record in progress.
+struct Running {
+    assignment: AssignmentId,
+    task: AbortHandle,
+}
+
+/// A record whose handling has ended.
+struct Finished {
+    lane: LaneId,
+    job: Job,
+    outcome: Outcome,
+}
+
+impl<S: Source, T: Transform, D: Deliver, K: Settle> Run<S, T, D, K> {
+    /// Nothing assigned, nothing in progress. The control is for whoever watches and steers it from outside.
+    pub fn new(source: S, pipeline: Arc<Pipeline<T, D, K>>, settings: Settings) -> (Run<S, T, D, K>, Control) {
+        let (commands, control) = control::channel();
+        let run = Run {
+            source,
+            pipeline,
+            settings,
+            ledger: Ledger::default(),
+            lanes: Lanes::new(settings.lanes),
+            tasks: JoinSet::new(),
+            running: HashMap::new(),
+            drains: Drains::default(),
+            parked_at: Instant::now(),
+            held_at: HashMap::new(),
+            commands,
+        };
+        (run, control)
+    }
+
+    /// Runs until `shutdown` completes, then drains, commits and leaves the group.
+    ///
+    /// # Errors
+    /// The source ended, or the last commit failed, in words for the operator. What was not settled is not committed.
+    pub async fn until(mut self, shutdown: impl Future<Output = ()>) -> Result<(), String> {
+        let pipeline = Arc::clone(&self.pipeline);
+        let mut routes = pipeline.routes.changes();
+        let mut commit_due = every(self.settings.commit_every);
+        let mut status_due = every(STATUS_EVERY);
+        let mut shutdown = std::pin::pin!(shutdown);
+        let mut stopping = false;
+        loop {
+            self.start_ready();
+            if stopping && self.drains.is_empty() {
+                break;
+            }
+            let room = !stopping && self.has_room();
+            tokio::select! { biased;
+                Some(finished) = self.tasks.join_next(), if !self.tasks.is_empty() => self.settle(finished),
+                _ = commit_due.tick() => self.commit(),
+                () = &mut shutdown, if !stopping => {
+                    stopping = true;
+                    self.stop();
+                }
+                () = self.drains.overdue() => self.abort_overdue(),
+                (destination, count) = pipeline.deliver.recovered() => {
+                    self.lanes.release(&Cause::Destination(destination), count);
+                }
+                Ok(()) = routes.changed() => self.try_new_routes(),
+                Some(command) = self.commands.next() => self.obey(command),
+                _ = status_due.tick() => {
+                    self.release_where_room();
+                    self.publish();
+                }
+                event = self.source.next(room) => self.hear(event)?,
+            }
+        }
+        self.publish();
+        let marks = self.ledger.release_all();
+        self.source.close(marks).await
+    }
+
+    /// Starts every record whose turn it is, and asks Kafka again for those that were parked.
+    fn start_ready(&mut self) {
+        while let Some((lane, mut job)) = self.lanes.start() {
+            let assignment = job.record.assignment.id;
+            let pipeline = Arc::clone(&self.pipeline);
+            let task = self.tasks.spawn(async move {
+                let outcome = pipeline.handle(&mut job).await;
+                Finished { lane, job, outcome }
+            });
+            self.running.insert(lane, Running { assignment, task });
+        }
+        let wanted = self.lanes.wanted();
+        if !wanted.is_empty() {
+            let stay = |(id, offsets)| Some((Arc::clone(self.ledger.assignment(id)?), offsets));
+            let wanted: Vec<_> = wanted.into_iter().filter_map(stay).collect();
+            self.source.refetch(wanted);
+        }
+    }
+
+    /// Whether new records may come; where the window is full, whether parking makes room.
+    fn has_room(&mut self) -> bool {
+        if !self.lanes.has_room() && self.parked_at.elapsed() >= PARK_EVERY {
+            self.parked_at = Instant::now();
+            let parked = self.lanes.park();
+            if parked > 0 {
+                tracing::debug!(parked, "parked records of held and slow keys");
+            }
+        }
+        self.lanes.has_room()
+    }
+
+    /// Takes what has ended: the one that woke the loop, and those that ended since.
+    fn settle(&mut self, first: Result<Finished, JoinError>) {
+        let mut next = Some(first);
+        for _ in 0..SETTLE_AT_ONCE {
+            match next {
+                Some(Ok(finished)) => self.finish(finished),
+                // Aborted: its lane was finished when that was done. A panic is caught where it happens, in the pipeline.
+                Some(Err(error)) if error.is_cancelled() => {}
+                Some(Err(error)) => tracing::error!("a record's task failed, and the record stays undecided: {error}"),
+                None => break,
+            }
+            next = self.tasks.try_join_next();
+        }
+        self.release_drained();
+    }
+
+    fn finish(&mut self, Finished { lane, job, outcome }: Finished) {
+        // An aborted record may have ended in the same moment. Its stay is over, so there is nothing to settle.
+        if self.running.remove(&lane).is_none() {
+            return;
+        }
+        let assignment = job.record.assignment.id;
+        self.drains.ended(assignment);
+        match outcome {
+            Outcome::Held(_) if self.drains.is_draining(assignment) => self.lanes.finish(lane),
+            Outcome::Held(cause) => {
+                if let Cause::Plugin(name) = &cause {
+                    self.remember_fault(name);
+                }
+                self.lanes.hold(lane, job, cause);
+            }
+            Outcome::Delivered | Outcome::Skipped | Outcome::DeadLettered(_) => {
+                self.ledger.settle(job.ticket);
+                self.lanes.finish(lane);
+            }
+        }
+    }
+
+    fn commit(&mut self) {
+        let marks = self.ledger.marks();
+        if !marks.is_empty() {
+            self.pipeline.settle.commit(marks);
+        }
+    }
+
+    fn hear(&mut self, event: Event) -> Result<(), String> {
+        match event {
+            Event::Records(records) => records.into_iter().for_each(|record| self.take(record)),
+            Event::Assigned(assigned) => {
+                for stay in assigned {
+                    tracing::info!(topic = %stay.assignment.topic, partition = stay.assignment.partition, committed = stay.committed, "assigned");
+                    self.ledger.assign(stay.assignment, stay.committed, &stay.metadata);
+                }
+            }
+            Event::Revoked(revoked) => {
+                tracing::info!(partitions = revoked.assignments.len(), lost = revoked.lost, "revoked");
+                let ids: HashSet<AssignmentId> = revoked.assignments.into_iter().collect();
+                // What is lost is another host's already: there is no time to finish anything.
+                let deadline = Instant::now() + if revoked.lost { Duration::ZERO } else { self.settings.lanes.drain };
+                self.drain(ids, deadline, Some(revoked.release));
+            }
+            Event::Refetched { records, gone } => {
+                records.into_iter().for_each(|record| self.lanes.fetched(record));
+                gone.into_iter().for_each(|(id, offset)| self.count_gone(id, offset));
+            }
+            Event::Failed(why) => return Err(why),
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, record: Record) {
+        if self.drains.is_draining(record.assignment.id) {
+            return;
+        }
+        match self.ledger.open(record.position()) {
+            Opened::Undecided(ticket) => {
+                self.lanes.push(Job { record: Box::new(record), ticket, arrived: Instant::now(), progress: None });
+            }
+            Opened::Settled => self.pipeline.metrics.settled_before(),
+            Opened::Fenced => {}
+        }
+    }
+
+    /// A record that was parked is no longer in the log. Nothing can be done for it; the operator has to know.
+    fn count_gone(&mut self, id: AssignmentId, offset: i64) {
+        let Some(ticket) = self.lanes.gone(Position { assignment: id, offset }) else { return };
+        if let Some(stay) = self.ledger.assignment(id) {
+            tracing::error!(topic = %stay.topic, partition = stay.partition, offset, "a held record was deleted from Kafka before it could be delivered (retention or compaction)");
+            self.pipeline.metrics.gone(&stay.topic, stay.partition, 1);
+        }
+        self.ledger.settle(ticket);
+    }
+
+    /// Ends the intake of all partitions.
+    fn stop(&mut self) {
+        tracing::info!(in_progress = self.running.len(), "stopping: intake has ended, waiting for the records in progress");
+        let ids = self.ledger.assignments().map(|stay| stay.id).collect();
+        self.drain(ids, Instant::now() + self.settings.lanes.drain, None);
+    }
+
+    fn drain(&mut self, ids: HashSet<AssignmentId>, deadline: Instant, release: Option<oneshot::Sender<Vec<Mark>>>) {
+        self.lanes.forget(&ids);
+        let in_progress = self.running.values().filter(|running| ids.contains(&running.assignment)).count();
+        self.drains.begin(Drain { ids, in_progress, deadline, release });
+        self.release_drained();
+    }
+
+    fn abort_overdue(&mut self) {
+        let overdue = self.drains.overdue_ids();
+        let late: Vec<LaneId> = self.running.iter().filter(|(_, running)| overdue.contains(&running.assignment)).map(|(lane, _)| *lane).collect();
+        if !late.is_empty() {
+            tracing::warn!(
+                records = late.len(),
+                "aborted what did not end in time; it stays unsettled and is handled again by the partition's next owner"
+            );
+        }
+        for lane in late {
+            if let Some(running) = self.running.remove(&lane) {
+                running.task.abort();
+                self.drains.ended(running.assignment);
+                self.lanes.finish(lane);
+            }
+        }
+        self.release_drained();
+    }
+
+    /// Lets the partitions go of which nothing is in progress any more.
+    fn release_drained(&mut self) {
+        for drain in self.drains.take_drained() {
+            if let Some(release) = drain.release {
+                let ids: Vec<AssignmentId> = drain.ids.into_iter().collect();
+                // The source has stopped waiting if its own deadline came first; the partition then went without this commit.
+                let _ = release.send(self.ledger.release(&ids));
+            }
+        }
+    }
+
+    fn remember_fault(&mut self, name: &Arc<str>) {
+        if let Some(version) = self.serving(name) {
+            self.held_at.insert(Arc::clone(name), version);
+        }
+    }
+
+    /// The version of this plugin that serves.
+    fn serving(&self, name: &str) -> Option<Version> {
+        let table = self.pipeline.routes.table();
+        table.iter().find(|(_, plugin)| plugin.name.as_str() == name).map(|(_, plugin)| plugin.version.clone())
+    }
+
+    /// The routes have changed: what was held for want of a plugin, or of a better version of one, is handled anew.
+    fn try_new_routes(&mut self) {
+        let causes: Vec<Cause> = self.lanes.held().map(|(cause, _)| cause.clone()).collect();
+        for cause in causes {
+            let try_again = match &cause {
+                Cause::Destination(_) => false,
+                Cause::Unrouted => true,
+                Cause::Plugin(name) => self.serving(name).as_ref() != self.held_at.get(name),
+            };
+            if try_again {
+                self.lanes.release(&cause, usize::MAX);
+            }
+        }
+    }
+
+    /// Catches a destination that recovered between the moment at which a record was refused and the one at which the loop heard of it.
+    fn release_where_room(&mut self) {
+        let held: Vec<Cause> = self.lanes.held().map(|(cause, _)| cause.clone()).collect();
+        for cause in held {
+            if let Cause::Destination(name) = &cause {
+                let room = self.pipeline.deliver.room(name);
+                self.lanes.release(&cause, room);
+            }
+        }
+    }
+
+    fn obey(&mut self, (command, answer): (Command, oneshot::Sender<usize>)) {
+        let released = match command {
+            Command::Release(cause) => self.lanes.release(&cause, usize::MAX),
+            Command::ReleaseKey(key) => {
+                let stays: Vec<AssignmentId> = self.ledger.assignments().map(|stay| stay.id).collect();
+                stays.into_iter().filter(|stay| self.lanes.release_key(*stay, key.as_bytes())).count()
+            }
+        };
+        // Whoever asked may have gone; what was asked is done all the same.
+        let _ = answer.send(released);
+    }
+
+    fn publish(&mut self) {
+        let load = self.lanes.load();
+        self.pipeline.metrics.window(load.bytes, load.records, load.held, load.parked);
+        let partitions = self.ledger.progress().map(|(stay, watermark, seen, undecided)| PartitionStatus {
+            topic: stay.topic.to_string(),
+            partition: stay.partition,
+            watermark,
+            seen,
+            undecided,
+        });
+        let held = self.lanes.held().map(|(cause, lanes)| HeldLanes { cause: cause.clone(), lanes });
+        self.commands.publish(Status { load, partitions: partitions.collect(), held: held.collect() });
+    }
+}
+
+fn every(period: Duration) -> tokio::time::Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,322 @@
+use std::sync::Mutex;
+
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::fakes::{Broker, Destinations, FakePipeline, Mood, Prompter, Script, pipeline, record, send_one, serve};
+use crate::outcome::{Failure, Reason, Verdict};
+use crate::plugin::OnFault;
+
+/// A host over fakes.
+struct Host {
+    broker: Broker,
+    destinations: Arc<Destinations>,
+    pipeline: Arc<FakePipeline>,
+    prompter: Prompter,
+    control: Control,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<Result<(), String>>,
+}
+
+impl Host {
+    fn start(broker: &Broker, window: usize, code: fn(&Record) -> Result<Verdict, Failure>) -> Host {
+        let destinations: Arc<Destinations> = Arc::default();
+        let pipeline = pipeline(broker, &destinations, code);
+        let (script, prompter) = Script::new(broker);
+        let lanes = config::Lanes { bytes: window, ..config::Lanes::default() };
+        let (run, control) = Run::new(script, Arc::clone(&pipeline), Settings { lanes, commit_every: Duration::from_millis(50) });
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(run.until(async { stopped.await.unwrap_or_default() }));
+        Host { broker: broker.clone(), destinations, pipeline, prompter, control, stop: Some(stop), task }
+    }
+
+    async fn until(&self, what: &str, mut condition: impl FnMut(&Host) -> bool) {
+        let waited = tokio::time::timeout(Duration::from_secs(3600), async {
+            while !condition(self) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        waited.await.unwrap_or_else(|_| panic!("never: {what}; committed {:?}, sent {:?}", self.broker.committed(), self.sent()));
+    }
+
+    async fn until_committed(&self, offset: i64) {
+        self.until(&format!("{offset} is committed"), |host| host.broker.committed() == Some(offset)).await;
+    }
+
+    fn sent(&self) -> Vec<i64> {
+        let sent = self.destinations.sent.lock().unwrap();
+        sent.iter().map(|(_, path)| path[1..].parse().unwrap()).collect()
+    }
+
+    async fn shut_down(mut self) -> Vec<i64> {
+        drop(self.stop.take());
+        (&mut self.task).await.unwrap().unwrap();
+        self.sent()
+    }
+}
+
+fn log(keys: &[&str]) -> Broker {
+    let broker = Broker::default();
+    for (offset, key) in (0..).zip(keys) {
+        broker.produce(offset, key);
+    }
+    broker
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_of_a_key_are_sent_in_order_and_committed_when_they_are_delivered() {
+    let broker = log(&["a:1", "a:1", "b:1", "a:1"]);
+    let host = Host::start(&broker, 1 << 20, send_one);
+    host.destinations.mood("b", Mood::Answers(200, Duration::from_secs(20)));
+    host.prompter.say(broker.assigned(1));
+    host.prompter.say(broker.fetch(1));
+    host.until_committed(2).await;
+    assert_eq!(host.sent(), [0, 1, 3]);
+    host.until_committed(4).await;
+    assert_eq!(host.shut_down().await, [0, 1, 3, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_sends_nothing_again_that_was_settled_beyond_the_watermark() {
+    let broker = log(&["b:1", "a:1", "a:2"]);
+    let host = Host::start(&broker, 1 << 20, send_one);
+    host.destinations.mood("b", Mood::Hangs);
+    host.prompter.say(broker.assigned(1));
+    host.prompter.say(broker.fetch(1));
+    host.until("the commit carries the map", |host| host.broker.0.lock().unwrap().committed.as_ref().is_some_and(|(_, map)| !map.is_empty())).await;
+    host.until("both are sent", |host| host.sent().len() == 2).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    host.task.abort();
+
+    let host = Host::start(&broker, 1 << 20, send_one);
+    host.prompter.say(broker.assigned(2));
+    host.prompter.say(broker.fetch(2));
+    host.until_committed(3).await;
+    assert_eq!(host.shut_down().await, [0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revoked_partition_is_drained_and_what_waited_is_left_to_its_next_owner() {
+    let broker = log(&["a:1", "a:1"]);
+    let host = Host::start(&broker, 1 << 20, send_one);
+    host.prompter.say(broker.assigned(1));
+    host.prompter.say(broker.fetch(1));
+    // The first is in progress for five milliseconds.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let marks = host.prompter.revoke(1, false).await.unwrap();
+    assert_eq!(marks[0].next.0, 1);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(host.shut_down().await, [0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_end_before_the_deadline_is_aborted_and_settles_nothing() {
+    let broker = log(&["a:1"]);
+    let host = Host::start(&broker, 1 << 20, send_one);
+    host.destinations.mood("a", Mood::Answers(200, Duration::from_secs(60)));
+    host.prompter.say(broker.assigned(1));
+    host.prompter.say(broker.fetch(1));
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let began = Instant::now();
+    let marks = host.prompter.revoke(1, false).await.unwrap();
+    assert_eq!(marks[0].next.0, 0);
+    assert_eq!(began.elapsed().as_secs(), config::Lanes::default().drain.as_secs());
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(host.shut_down().await, [] as [i64; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_partition_is_not_waited_for() {
+    let broker = log(&["a:1"]);
+    let host = Host::start(&broker, 1 << 20, send_one);
+    host.destinations.mood("a", Mood::Hangs);
+    host.prompter.say(broker.assigned(1));
+    host.prompter.say(broker.fetch(1));
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let began = Instant::now();
+    host.prompter.revoke(1, true).await.unwrap();
+    assert!(began.elapsed() < Duration::from_millis(100));
+    host.shut_down().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_is_acknowledged_before_the_offset_moves() {
+    let broker = log(&["a:1", "a:2"]);
+    let host = Host::start(&broker, 1 << 20, |_| Err(Failure::new(Reason::Trapped, "unreachable")));
+    *host.pipeline.settle.refuse.lock().unwrap() = 5;
+    host.prompter.say(broker.assigned(1));
+    host.prompter.say(broker.fetch(1));
+    host.until("Kafka has refused it often enough", |host| *host.pipeline.settle.refuse.lock().unwrap() == 0).await;
+    host.until_committed(2).await;
+    assert_eq!(host.pipeline.settle.dead.lock().unwrap().len(), 2);
+    host.shut_down().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_is_down_holds_its_keys_alone_and_they_go_on_in_order() {
+    let broker = log(&["down:1", "up:1", "down:1", "up:2", "down:2"]);
+    let host = Host::start(&broker, 1 << 20, send_one);
+    host.destinations.mood("down", Mood::Down);
+    host.prompter.say(broker.assigned(1));
+    host.prompter.say(broker.fetch(1));
+    host.until("the others are sent", |host| host.sent() == [1, 3]).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(host.control.status().load.held, 2);
+    host.destinations.mood("down", Mood::Answers(200, Duration::from_millis(5)));
+    host.until_committed(5).await;
+    let sent = host.shut_down().await;
+    let down: Vec<i64> = sent.iter().copied().filter(|offset| [0, 2].contains(offset)).collect();
+    assert_eq!(down, [0, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_minutes_of_a_dead_destination_fit_into_the_window_and_nothing_is_lost() {
+    const RECORDS: i64 = 3_000;
+    let broker = Broker::default();
+    for offset in 0..RECORDS {
+        let destination = ["down", "up", "up"][offset as usize % 3];
+        broker.produce(offset, &format!("{destination}:{}", offset % 50));
+    }
+    let window = 200_000;
+    let host = Host::start(&broker, window, send_one);
+    host.destinations.mood("down", Mood::Down);
+    host.prompter.say(broker.assigned(1));
+    for chunk in (0..RECORDS).collect::<Vec<_>>().chunks(50) {
+        let log = broker.0.lock().unwrap();
+        host.prompter.say(Event::Records(chunk.iter().map(|&offset| record(1, offset, &log.records[&offset])).collect()));
+    }
+    host.until("the others are sent", |host| host.sent().len() == 2_000).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let load = host.control.status().load;
+    assert!(load.bytes <= window + 50 * 1_500, "{load:?}");
+    assert_eq!(load.records + load.parked, 1_000, "{load:?}");
+    assert!(load.parked > 500, "{load:?}");
+    host.destinations.mood("down", Mood::Answers(200, Duration::from_millis(5)));
+    host.until_committed(RECORDS).await;
+    let sent = host.shut_down().await;
+    assert_eq!(sent.len(), RECORDS as usize);
+    let mut last: HashMap<i64, i64> = HashMap::new();
+    for offset in sent {
+        // The key is the offset modulo 50 and modulo 3 together.
+        let before = last.insert(offset % 150, offset);
+        assert!(before < Some(offset), "{before:?} before {offset}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_record_that_kafka_has_deleted_is_counted_and_does_not_stall() {
+    let broker = log(&["down:1", "down:1", "down:1"]);
+    let host = Host::start(&broker, 2_000, send_one);
+    host.destinations.mood("down", Mood::Down);
+    host.prompter.say(broker.assigned(1));
+    host.prompter.say(broker.fetch(1));
+    host.until("all is parked", |host| host.control.status().load.parked == 3).await;
+    broker.0.lock().unwrap().deleted.push(0);
+    host.destinations.mood("down", Mood::Answers(200, Duration::ZERO));
+    host.until_committed(3).await;
+    assert_eq!(host.shut_down().await, [1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_faulty_plugin_holds_its_keys_until_its_next_version() {
+    let broker = log(&["a:1", "a:1"]);
+    let host = Host::start(&broker, 1 << 20, send_one);
+    let faulty: fn(&Record) -> Result<Verdict, Failure> = |_| Err(Failure::new(Reason::Trapped, "unreachable"));
+    serve(&host.pipeline.routes, "2", faulty, OnFault::Hold, false);
+    host.prompter.say(broker.assigned(1));
+    host.prompter.say(broker.fetch(1));
+    host.until("the key is held", |host| host.control.status().load.held == 1).await;
+    serve(&host.pipeline.routes, "2", faulty, OnFault::Hold, false);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(host.pipeline.routes.find(Some("a:1")).unwrap().tally.read().0, 0, "the same version is not tried again");
+    serve(&host.pipeline.routes, "3", send_one, OnFault::Hold, false);
+    host.until_committed(2).await;
+    assert_eq!(host.shut_down().await, [0, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_can_release_a_key() {
+    let broker = log(&["a:1", "a:2"]);
+    let host = Host::start(&broker, 1 << 20, send_one);
+    serve(&host.pipeline.routes, "2", |_| Err(Failure::new(Reason::Cpu, "too long")), OnFault::Hold, false);
+    host.prompter.say(broker.assigned(1));
+    host.prompter.say(broker.fetch(1));
+    host.until("the keys are held", |host| host.control.status().load.held == 2).await;
+    let calls = || host.pipeline.routes.find(Some("a:1")).unwrap().tally.read().0;
+    assert_eq!(host.control.ask(Command::ReleaseKey("a:1".into())).await, Some(1));
+    host.until("it was tried again", |_| calls() == 3).await;
+    assert_eq!(host.control.ask(Command::Release(Cause::Plugin("all".into()))).await, Some(2));
+    host.until("both were tried again", |_| calls() == 5).await;
+    host.shut_down().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_delivered_of_a_held_record_is_not_sent_again() {
+    let broker = log(&["x"]);
+    let host = Host::start(&broker, 1 << 20, |record| {
+        let path = format!("/{}", record.offset);
+        Ok(Verdict::Send(vec![crate::fakes::request("up", &path), crate::fakes::request("down", &path)]))
+    });
+    host.destinations.mood("down", Mood::Down);
+    host.prompter.say(broker.assigned(1));
+    host.prompter.say(broker.fetch(1));
+    host.until("the key is held", |host| host.control.status().load.held == 1).await;
+    host.destinations.mood("down", Mood::Answers(200, Duration::ZERO));
+    host.until_committed(1).await;
+    let sent = host.destinations.sent.lock().unwrap().clone();
+    let keys: Vec<&str> = sent.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(keys, ["bridge/events/0/0/0", "bridge/events/0/0/1"]);
+    host.shut_down().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_sees_the_replies_says_what_became_of_the_record() {
+    let broker = log(&["a:1"]);
+    let host = Host::start(&broker, 1 << 20, send_one);
+    serve(&host.pipeline.routes, "2", send_one, OnFault::DeadLetter, true);
+    host.destinations.mood("a", Mood::Answers(409, Duration::ZERO));
+    host.prompter.say(broker.assigned(1));
+    host.prompter.say(broker.fetch(1));
+    host.until_committed(1).await;
+    assert_eq!(*host.pipeline.settle.dead.lock().unwrap(), []);
+
+    host.destinations.mood("a", Mood::Answers(500, Duration::ZERO));
+    host.prompter.say(Event::Records(vec![record(1, 1, "a:1")]));
+    host.until_committed(2).await;
+    assert_eq!(*host.pipeline.settle.dead.lock().unwrap(), [(1, Reason::Output)], "it asked for a further round without end");
+    host.shut_down().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_of_the_host_costs_a_dead_letter_and_not_the_host() {
+    static SEEN: Mutex<u32> = Mutex::new(0);
+    let broker = log(&["a:1", "a:1"]);
+    let host = Host::start(&broker, 1 << 20, |record| {
+        *SEEN.lock().unwrap() += 1;
+        if record.offset == 0 { panic!("a defect") } else { send_one(record) }
+    });
+    host.prompter.say(broker.assigned(1));
+    host.prompter.say(broker.fetch(1));
+    host.until_committed(2).await;
+    assert_eq!(*host.pipeline.settle.dead.lock().unwrap(), [(0, Reason::Trapped)]);
+    assert_eq!(host.shut_down().await, [1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_finishes_what_is_in_progress_and_commits_it() {
+    let broker = log(&["a:1", "a:1"]);
+    let host = Host::start(&broker, 1 << 20, send_one);
+    host.destinations.mood("a", Mood::Answers(200, Duration::from_secs(1)));
+    host.prompter.say(broker.assigned(1));
+    host.prompter.say(broker.fetch(1));
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(host.shut_down().await, [0]);
+    assert_eq!(broker.committed(), Some(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_fails_ends_the_loop_with_its_words() {
+    let host = Host::start(&Broker::default(), 1 << 20, send_one);
+    host.prompter.say(Event::Failed("the group is gone".into()));
+    assert_eq!(host.task.await.unwrap(), Err("the group is gone".into()));
+}
