@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
-use crate::config::{Framing, RouteBy, Unrouted};
+use crate::config::{Framing, Lanes, RouteBy, Unrouted};
 use crate::consume::{Assigned, Event, Revoked, Source};
 use crate::deliver::{Deliver, Delivery, Stamp};
 use crate::observe::Metrics;
@@ -17,6 +18,7 @@ use crate::plugin::{OnFault, Plugin, PluginName, Tally, Version};
 use crate::policy::{Grant, Limits};
 use crate::record::{Assignment, AssignmentId, Record};
 use crate::route::Routes;
+use crate::run::{self, Control, Run};
 use crate::settle::{DeadLetter, Mark, Settle};
 use crate::transform::Transform;
 
@@ -42,7 +44,7 @@ impl Broker {
         self.0.lock().unwrap().committed.as_ref().map(|(offset, _)| *offset)
     }
 
-    fn commit(&self, marks: Vec<Mark>) {
+    pub(crate) fn commit(&self, marks: Vec<Mark>) {
         if let Some(mark) = marks.into_iter().next() {
             self.0.lock().unwrap().committed = Some((mark.next.0, mark.metadata));
         }
@@ -295,4 +297,52 @@ pub(crate) fn serve(routes: &Routes<Code>, version: &str, code: Code, on_fault: 
         code,
     };
     assert!(routes.serve(&[Arc::new(plugin)]).is_empty());
+}
+
+/// A host over fakes.
+pub(crate) struct Host {
+    pub(crate) broker: Broker,
+    pub(crate) destinations: Arc<Destinations>,
+    pub(crate) pipeline: Arc<FakePipeline>,
+    pub(crate) prompter: Prompter,
+    pub(crate) control: Control,
+    pub(crate) stop: Option<oneshot::Sender<()>>,
+    pub(crate) task: JoinHandle<Result<(), String>>,
+}
+
+impl Host {
+    pub(crate) fn start(broker: &Broker, window: usize, code: fn(&Record) -> Result<Verdict, Failure>) -> Host {
+        let destinations: Arc<Destinations> = Arc::default();
+        let pipeline = pipeline(broker, &destinations, code);
+        let (script, prompter) = Script::new(broker);
+        let lanes = Lanes { bytes: window, ..Lanes::default() };
+        let (run, control) = Run::new(script, Arc::clone(&pipeline), run::Settings { lanes, commit_every: Duration::from_millis(50) });
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(run.until(async { stopped.await.unwrap_or_default() }));
+        Host { broker: broker.clone(), destinations, pipeline, prompter, control, stop: Some(stop), task }
+    }
+
+    pub(crate) async fn until(&self, what: &str, mut condition: impl FnMut(&Host) -> bool) {
+        let waited = tokio::time::timeout(Duration::from_secs(3600), async {
+            while !condition(self) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        waited.await.unwrap_or_else(|_| panic!("never: {what}; committed {:?}, sent {:?}", self.broker.committed(), self.sent()));
+    }
+
+    pub(crate) async fn until_committed(&self, offset: i64) {
+        self.until(&format!("{offset} is committed"), |host| host.broker.committed() == Some(offset)).await;
+    }
+
+    pub(crate) fn sent(&self) -> Vec<i64> {
+        let sent = self.destinations.sent.lock().unwrap();
+        sent.iter().map(|(_, path)| path[1..].parse().unwrap()).collect()
+    }
+
+    pub(crate) async fn shut_down(mut self) -> Vec<i64> {
+        drop(self.stop.take());
+        (&mut self.task).await.unwrap().unwrap();
+        self.sent()
+    }
 }

@@ -1,59 +1,11 @@
+mod model;
+
 use std::sync::Mutex;
 
-use tokio::task::JoinHandle;
-
 use super::*;
-use crate::fakes::{Broker, Destinations, FakePipeline, Mood, Prompter, Script, pipeline, record, send_one, serve};
+use crate::fakes::{Broker, Host, Mood, record, send_one, serve};
 use crate::outcome::{Failure, Reason, Verdict};
 use crate::plugin::OnFault;
-
-/// A host over fakes.
-struct Host {
-    broker: Broker,
-    destinations: Arc<Destinations>,
-    pipeline: Arc<FakePipeline>,
-    prompter: Prompter,
-    control: Control,
-    stop: Option<oneshot::Sender<()>>,
-    task: JoinHandle<Result<(), String>>,
-}
-
-impl Host {
-    fn start(broker: &Broker, window: usize, code: fn(&Record) -> Result<Verdict, Failure>) -> Host {
-        let destinations: Arc<Destinations> = Arc::default();
-        let pipeline = pipeline(broker, &destinations, code);
-        let (script, prompter) = Script::new(broker);
-        let lanes = config::Lanes { bytes: window, ..config::Lanes::default() };
-        let (run, control) = Run::new(script, Arc::clone(&pipeline), Settings { lanes, commit_every: Duration::from_millis(50) });
-        let (stop, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(run.until(async { stopped.await.unwrap_or_default() }));
-        Host { broker: broker.clone(), destinations, pipeline, prompter, control, stop: Some(stop), task }
-    }
-
-    async fn until(&self, what: &str, mut condition: impl FnMut(&Host) -> bool) {
-        let waited = tokio::time::timeout(Duration::from_secs(3600), async {
-            while !condition(self) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        });
-        waited.await.unwrap_or_else(|_| panic!("never: {what}; committed {:?}, sent {:?}", self.broker.committed(), self.sent()));
-    }
-
-    async fn until_committed(&self, offset: i64) {
-        self.until(&format!("{offset} is committed"), |host| host.broker.committed() == Some(offset)).await;
-    }
-
-    fn sent(&self) -> Vec<i64> {
-        let sent = self.destinations.sent.lock().unwrap();
-        sent.iter().map(|(_, path)| path[1..].parse().unwrap()).collect()
-    }
-
-    async fn shut_down(mut self) -> Vec<i64> {
-        drop(self.stop.take());
-        (&mut self.task).await.unwrap().unwrap();
-        self.sent()
-    }
-}
 
 fn log(keys: &[&str]) -> Broker {
     let broker = Broker::default();
