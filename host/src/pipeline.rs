@@ -66,12 +66,18 @@ pub struct Policy {
 impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
     /// Takes one record all the way. The job's progress says what was delivered before, should it be held.
     pub async fn handle(&self, job: &mut Job) -> Outcome {
-        let record = &*job.record;
-        let Some(plugin) = self.routes.find(self.route_key(record).as_deref()) else {
-            return self.unrouted(record).await;
+        let plugin = self.routes.find(self.route_key(&job.record).as_deref());
+        let outcome = match &plugin {
+            Some(plugin) => self.handle_by(plugin, &job.record, &mut job.progress).await,
+            None => self.unrouted(&job.record).await,
         };
+        self.metrics.record_done(plugin.as_ref().map(|plugin| plugin.name.as_str()), &outcome, job.arrived.elapsed());
+        outcome
+    }
+
+    async fn handle_by(&self, plugin: &Plugin<T::Code>, record: &Record, progress: &mut Option<Box<Progress>>) -> Outcome {
         // A panic here is a defect of the host. It must not cost the record, and the host must not stop at the same record for ever.
-        let ended = match AssertUnwindSafe(self.carry_out(&plugin, record, &mut job.progress)).catch_unwind().await {
+        let ended = match AssertUnwindSafe(self.carry_out(plugin, record, progress)).catch_unwind().await {
             Ok(ended) => ended,
             Err(panic) => Err(host_panicked(record, &*panic)),
         };
@@ -84,7 +90,7 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
                     tracing::warn!(%record, plugin = %plugin.name, reason = %failure.reason, "held the record's key until the plugin's next version: {}", failure.detail);
                     return Outcome::Held(Cause::Plugin(plugin.name.shared()));
                 }
-                self.give_up(record, &failure, Some(&plugin)).await
+                self.give_up(record, &failure, Some(plugin)).await
             }
         }
     }
