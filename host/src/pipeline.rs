@@ -18,7 +18,7 @@ use crate::outcome::{Cause, Exchange, Failure, Next, Outcome, Reason, Request, V
 use crate::plugin::{OnFault, Plugin};
 use crate::policy;
 use crate::record::Record;
-use crate::route::Routes;
+use crate::route::{self, Routes};
 use crate::settle::{DeadLetter, Settle};
 use crate::transform::Transform;
 
@@ -66,7 +66,7 @@ pub struct Policy {
 impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
     /// Takes one record all the way. The job's progress says what was delivered before, should it be held.
     pub async fn handle(&self, job: &mut Job) -> Outcome {
-        let plugin = self.routes.find(self.route_key(&job.record).as_deref());
+        let plugin = self.routes.find(route::key(&job.record, &self.policy.route_by).as_deref());
         let outcome = match &plugin {
             Some(plugin) => self.handle_by(plugin, &job.record, &mut job.progress).await,
             None => self.unrouted(&job.record).await,
@@ -178,7 +178,7 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
             Unrouted::Hold => Outcome::Held(Cause::Unrouted),
             Unrouted::DeadLetter => {
                 self.metrics.failure(None, Reason::Unrouted);
-                let detail = match self.route_key(record) {
+                let detail = match route::key(record, &self.policy.route_by) {
                     Some(key) => format!("no plugin claims the key `{}`", key.escape_debug()),
                     None => "the record has no key that is UTF-8, and no plugin claims `*`".to_owned(),
                 };
@@ -204,17 +204,6 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
     /// Group, topic, partition, offset and the request's place: the same for every try, on every host.
     fn idempotency_key(&self, record: &Record, index: u32) -> String {
         format!("{}/{}/{}/{}/{}", self.policy.group, record.topic(), record.partition(), record.offset, index)
-    }
-
-    /// The text that the route is looked up by.
-    fn route_key<'r>(&self, record: &'r Record) -> Option<Cow<'r, str>> {
-        match &self.policy.route_by {
-            RouteBy::Key => record.key_text().map(Cow::Borrowed),
-            RouteBy::Header(name) => {
-                let value = record.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value)?;
-                std::str::from_utf8(value).ok().map(Cow::Borrowed)
-            }
-        }
     }
 }
 

@@ -70,6 +70,8 @@ pub enum RouteBy {
     Key,
     /// The value of this header; the record's key still makes the lane.
     Header(String),
+    /// This attribute of a CloudEvent (`type`, `source`, ...), in binary or structured mode (CloudEvents Kafka protocol binding 1.0.2).
+    CloudEvent(String),
 }
 
 /// Where the plugins come from.
