@@ -4,9 +4,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 
 use crate::policy::{Grant, Limits, Pattern};
 
@@ -65,6 +66,12 @@ impl fmt::Display for Version {
     }
 }
 
+impl serde::Serialize for Version {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
 /// What becomes of a record at which the plugin's code failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnFault {
@@ -98,27 +105,44 @@ pub struct Plugin<C> {
     pub code: C,
 }
 
-/// How the calls of one version went so far. Counting is two relaxed additions at most, so it may be done for every record.
+/// How the calls of one version went so far. Counting is two relaxed additions, so it may be done for every record.
 #[derive(Debug, Default)]
 pub struct Tally {
     calls: AtomicU64,
     faults: AtomicU64,
+    on_trial: AtomicBool,
+    alarm: Option<Arc<Notify>>,
 }
 
 impl Tally {
+    /// One that tells of faults for as long as the version is on trial.
+    pub fn with_alarm(alarm: Arc<Notify>) -> Tally {
+        Tally { alarm: Some(alarm), ..Tally::default() }
+    }
+
     /// Counts a record that the version handled, and whether its code was at fault ([`Reason::is_fault`](crate::outcome::Reason::is_fault)).
     /// A reject, a skip and what a destination did are no faults.
     pub fn observed(&self, fault: bool) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
         if fault {
             self.faults.fetch_add(1, Ordering::Relaxed);
+            if self.on_trial.load(Ordering::Relaxed)
+                && let Some(alarm) = &self.alarm
+            {
+                alarm.notify_one();
+            }
         }
-        self.calls.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Calls and, of these, faults. The two are read one after the other: under load they may be a call apart.
+    /// Calls and, of these, faults. The two are read one after the other: under load they may be some calls apart.
     pub fn read(&self) -> (u64, u64) {
         let faults = self.faults.load(Ordering::Relaxed);
         (self.calls.load(Ordering::Relaxed).max(faults), faults)
+    }
+
+    /// Begins or ends the trial, in which each fault rings the alarm.
+    pub fn set_on_trial(&self, on_trial: bool) {
+        self.on_trial.store(on_trial, Ordering::Relaxed);
     }
 }
 

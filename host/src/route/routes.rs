@@ -18,6 +18,9 @@ pub struct Routes<C> {
     changes: watch::Sender<u64>,
 }
 
+/// A plugin as the table and the records in progress hold it.
+type Shared<C> = Arc<Plugin<C>>;
+
 impl<C> Default for Routes<C> {
     fn default() -> Routes<C> {
         Routes { table: ArcSwap::from_pointee(Table::default()), changes: watch::Sender::new(0) }
@@ -45,7 +48,7 @@ impl<C> Routes<C> {
     ///
     /// Returns the plugins that serve nothing because an earlier one has one of their patterns. Whoever gates plugins keeps that from
     /// happening; the table must not depend on it.
-    pub fn serve(&self, plugins: &[Arc<Plugin<C>>]) -> Vec<(Arc<Plugin<C>>, Conflict<Arc<Plugin<C>>>)> {
+    pub fn serve(&self, plugins: &[Arc<Plugin<C>>]) -> Vec<(Shared<C>, Conflict<Shared<C>>)> {
         let mut table = Table::default();
         let mut refused = Vec::new();
         for plugin in plugins {

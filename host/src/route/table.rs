@@ -11,10 +11,13 @@ use crate::policy::Pattern;
 /// beginning once per *length*, however many patterns have it. People write prefixes of a handful of lengths.
 #[derive(Debug)]
 pub struct Table<T> {
-    exact: HashMap<Arc<str>, (Pattern, T)>,
-    prefixes: Vec<(usize, HashMap<Arc<str>, (Pattern, T)>)>,
+    exact: Entries<T>,
+    prefixes: Vec<(usize, Entries<T>)>,
     any: Option<T>,
 }
+
+/// Entries by the text of their pattern, with the pattern whole for whoever asks which it was.
+type Entries<T> = HashMap<Arc<str>, (Pattern, T)>;
 
 /// What a key was led to.
 #[derive(Debug)]

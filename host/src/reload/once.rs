@@ -1,0 +1,69 @@
+//! Everything at once, for the commands that start nothing: `keyway check`, `route`, `try`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::gate::{Gate, Outcome, Rehearse, Setup};
+use super::scan::{self, Problem};
+use super::slots::{Slots, Work};
+use super::status::{Status, Watching};
+use crate::plugin::{Load, Plugin, Refusal};
+
+/// What lies in the directory.
+#[derive(Debug)]
+pub struct Once<C> {
+    /// The plugins that would serve, by name.
+    pub plugins: Vec<Arc<Plugin<C>>>,
+    /// How each stands, with why it was refused if it was, and what else is wrong.
+    pub status: Status,
+}
+
+/// Takes one look, and examines all that it finds as the watcher would at the start.
+pub async fn load_once<L: Load, R: Rehearse<L::Code>>(setup: Setup, load: L, rehearse: R) -> Once<L::Code> {
+    let gate = Arc::new(Gate::new(setup, load, rehearse));
+    let directory = gate.directory().to_owned();
+    let mut status = Status { directory: directory.clone(), looks: 1, ready: true, settled: true, watching: Watching::Starting, ..Status::default() };
+    let look = match tokio::task::spawn_blocking(move || scan::look(&directory)).await {
+        Ok(look) => look,
+        Err(error) => {
+            status.problems.push(Problem { path: status.directory.clone(), cause: format!("failed to look at it: {error}"), hint: None });
+            return Once { plugins: Vec::new(), status };
+        }
+    };
+    let mut slots = Slots::default();
+    let mut jobs = JoinSet::new();
+    let mut names = HashMap::new();
+    for Work { name, found, known } in slots.take_all(&look, Instant::now()) {
+        let (gate, plugin) = (Arc::clone(&gate), name.clone());
+        let job = jobs.spawn(async move { gate.examine(&plugin, found, known).await });
+        names.insert(job.id(), name);
+    }
+    while let Some(joined) = jobs.join_next_with_id().await {
+        let (id, outcome) = match joined {
+            Ok((id, outcome)) => (id, final_outcome(outcome)),
+            Err(error) => {
+                let refusal = Refusal { cause: format!("the host failed while it examined the plugin: {error}"), hint: None };
+                (error.id(), Outcome::Refused(None, None, refusal))
+            }
+        };
+        if let Some(name) = names.get(&id) {
+            slots.examined(name, outcome, Instant::now());
+        }
+    }
+    slots.finish_first(Instant::now());
+    status.problems = look.problems;
+    status.plugins = slots.status();
+    Once { plugins: slots.serving(), status }
+}
+
+/// What the watcher would wait for is final here: there is no second look.
+fn final_outcome<C>(outcome: Outcome<C>) -> Outcome<C> {
+    match outcome {
+        Outcome::Moved => Outcome::Refused(None, None, Refusal { cause: "its files changed while they were read".into(), hint: None }),
+        Outcome::Incomplete(version, refusal) => Outcome::Refused(Some(version), None, refusal),
+        outcome => outcome,
+    }
+}

@@ -1,0 +1,313 @@
+//! One look at the directory: what lies there, with no memory of earlier looks and without reading a file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use crate::plugin::{DEFAULT_TEAM, PluginName, Refusal};
+
+/// What one look saw.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    /// The plugins whose component is there.
+    pub(super) plugins: BTreeMap<PluginName, Found>,
+    /// The folders in which a change would matter, with their identity: a folder that was replaced is another folder under the same path.
+    pub(super) folders: BTreeMap<PathBuf, FolderId>,
+    /// What else an operator should know.
+    pub(super) problems: Vec<Problem>,
+    /// What could not be seen. That something is missing in a place that could not be seen does not mean that it is gone.
+    pub(super) blind: Blind,
+}
+
+/// Where a look was blind.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Blind {
+    /// Everywhere: the directory itself could not be read.
+    pub(super) everywhere: bool,
+    /// In the folders of these teams.
+    pub(super) teams: BTreeSet<String>,
+}
+
+/// Device and inode.
+pub(super) type FolderId = (u64, u64);
+
+/// Something in the directory that is not as it should be and belongs to no one plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// Where.
+    pub path: PathBuf,
+    /// What was seen.
+    pub cause: String,
+    /// The mend, if one is known.
+    pub hint: Option<String>,
+}
+
+/// A plugin as it lies in the directory. Two looks that find equal values have seen the same files, untouched between them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    /// The component's path as listed, for people.
+    pub(super) file: PathBuf,
+    /// The files, component first; or why they may not be read.
+    pub(super) inputs: Result<Vec<Input>, Refusal>,
+}
+
+/// One file of a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Input {
+    /// What it is to the plugin.
+    pub(super) role: Role,
+    /// Its path with all links resolved.
+    pub(super) path: PathBuf,
+    /// The folder that links may not lead out of, resolved.
+    pub(super) boundary: Arc<Path>,
+    /// What tells one state of it from another without reading it.
+    pub(super) stamp: Stamp,
+}
+
+/// What a file is to its plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Role {
+    /// `NAME.wasm`.
+    Component,
+    /// `NAME.toml`.
+    Sidecar,
+    /// `NAME.wasm.minisig`.
+    Signature,
+    /// A file of `NAME.cases/`, under this name.
+    Case(String),
+}
+
+/// A file's state. The time of the last change of the inode is part of it, because a tool that copies may set the time of modification back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    device: u64,
+    inode: u64,
+    /// Bytes.
+    pub(super) length: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    /// Of an open file or a path.
+    pub(super) fn of(metadata: &Metadata) -> Stamp {
+        Stamp {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            length: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    fn older_than(&self, age: Duration) -> bool {
+        let last = self.modified.max(self.changed);
+        let Ok(seconds) = u64::try_from(last.0) else { return false };
+        let then = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.saturating_add(1));
+        // A time in the future, by another machine's clock, is no old one.
+        SystemTime::now().duration_since(then).is_ok_and(|elapsed| elapsed >= age)
+    }
+}
+
+impl Found {
+    /// Whether no file of it was touched for so long that none can still be in the writing.
+    pub(super) fn is_old(&self, age: Duration) -> bool {
+        self.inputs.as_ref().is_ok_and(|inputs| inputs.iter().all(|input| input.stamp.older_than(age)))
+    }
+
+    /// Whether both are the same files of the same sizes, though perhaps touched.
+    pub(super) fn same_but_touched(&self, other: &Found) -> bool {
+        let shape = |found: &Found| -> Option<Vec<(PathBuf, u64, u64)>> {
+            let inputs = found.inputs.as_ref().ok()?;
+            Some(inputs.iter().map(|input| (input.path.clone(), input.stamp.inode, input.stamp.length)).collect())
+        };
+        shape(self).is_some_and(|mine| shape(other) == Some(mine))
+    }
+}
+
+impl Look {
+    /// Whether a plugin that this look did not find is really gone.
+    pub(super) fn saw(&self, name: &PluginName) -> bool {
+        !self.blind.everywhere && !self.blind.teams.contains(name.team())
+    }
+
+    fn problem(&mut self, path: &Path, cause: impl Into<String>, hint: Option<&str>) {
+        self.problems.push(Problem { path: path.to_owned(), cause: cause.into(), hint: hint.map(str::to_owned) });
+    }
+
+    fn watch(&mut self, folder: &Path) {
+        if let Ok(metadata) = fs::metadata(folder) {
+            self.folders.insert(folder.to_owned(), (metadata.dev(), metadata.ino()));
+        }
+    }
+}
+
+/// Looks at the directory. `root` is absolute.
+pub(super) fn look(root: &Path) -> Look {
+    let mut look = Look::default();
+    // The directory may be missing, or be replaced by another: both are seen in the nearest folder above that exists.
+    if let Some(above) = root.ancestors().skip(1).find(|above| above.is_dir()) {
+        look.watch(above);
+    }
+    look.watch(root);
+    let (entries, boundary) = match list(root).and_then(|entries| Ok((entries, fs::canonicalize(root)?))) {
+        Ok((entries, boundary)) => (entries, Arc::<Path>::from(boundary)),
+        Err(error) => {
+            look.problem(root, format!("failed to read the plugins' directory: {error}"), Some("create it, or set `[plugins] directory`"));
+            look.blind.everywhere = true;
+            return look;
+        }
+    };
+    for name in &entries {
+        let path = root.join(name);
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_dir() && !name.ends_with(CASES) => team(&mut look, &path, name, &boundary),
+            Ok(_) => plugin(&mut look, &path, DEFAULT_TEAM, &entries, &boundary),
+            Err(error) => unreadable_entry(&mut look, &path, &error),
+        }
+    }
+    look
+}
+
+const COMPONENT: &str = ".wasm";
+const CASES: &str = ".cases";
+
+fn team(look: &mut Look, folder: &Path, team: &str, root: &Arc<Path>) {
+    if team == DEFAULT_TEAM {
+        let hint = Some("move its files up: what lies at the top belongs to the team `default`");
+        return look.problem(folder, "a folder `default` is not read", hint);
+    }
+    if !is_name(team) {
+        return look.problem(folder, NAME_RULE, None);
+    }
+    let resolved = match fs::canonicalize(folder) {
+        Ok(resolved) if resolved.starts_with(root) => Arc::<Path>::from(resolved),
+        Ok(resolved) => {
+            let cause = format!("the link leads out of the plugins' directory, to `{}`", resolved.display());
+            return look.problem(folder, cause, Some("put the folder itself here, or mount it here"));
+        }
+        Err(error) => return unreadable_entry(look, folder, &error),
+    };
+    look.watch(folder);
+    match list(folder) {
+        Ok(entries) => {
+            for name in &entries {
+                plugin(look, &folder.join(name), team, &entries, &resolved);
+            }
+        }
+        Err(error) => {
+            look.problem(folder, format!("failed to read the folder: {error}"), None);
+            look.blind.teams.insert(team.to_owned());
+        }
+    }
+}
+
+/// A plugin, if `file` is a component. `beside` are the names in its folder, sorted: what is not among them need not be asked for, which
+/// halves the cost of a look.
+fn plugin(look: &mut Look, file: &Path, team: &str, beside: &[String], boundary: &Arc<Path>) {
+    let Some(name) = file.file_name().and_then(|name| name.to_str()?.strip_suffix(COMPONENT)) else { return };
+    let listed = |end: &str| beside.binary_search(&format!("{name}{end}")).is_ok().then(|| file.with_file_name(format!("{name}{end}")));
+    if !is_name(name) {
+        return look.problem(file, NAME_RULE, None);
+    }
+    let component = match input(file, Role::Component, boundary) {
+        Ok(Some(input)) => Ok(input),
+        // Gone between the listing and now, or a link whose end is not there (yet): the next look will tell.
+        Ok(None) => return,
+        Err(refusal) => Err(refusal),
+    };
+    let inputs = component.and_then(|component| {
+        let mut inputs = vec![component];
+        for (end, role) in [(".toml", Role::Sidecar), (".wasm.minisig", Role::Signature)] {
+            if let Some(path) = listed(end) {
+                inputs.extend(input(&path, role, boundary)?);
+            }
+        }
+        if let Some(cases) = listed(CASES) {
+            look.watch(&cases);
+            inputs.extend(case_files(&cases, boundary)?);
+        }
+        Ok(inputs)
+    });
+    look.plugins.insert(PluginName::new(team, name), Found { file: file.to_owned(), inputs });
+}
+
+fn case_files(folder: &Path, boundary: &Arc<Path>) -> Result<Vec<Input>, Refusal> {
+    let names = match list(folder) {
+        Ok(names) => names,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(refusal(folder, &error)),
+    };
+    let files = names.into_iter().filter(|name| name.ends_with(".json"));
+    let inputs = files.map(|name| input(&folder.join(&name), Role::Case(name), boundary));
+    inputs.filter_map(Result::transpose).collect()
+}
+
+/// A file of a plugin, if it is there and may be read.
+fn input(path: &Path, role: Role, boundary: &Arc<Path>) -> Result<Option<Input>, Refusal> {
+    let resolved = fs::canonicalize(path).and_then(|resolved| Ok((fs::metadata(&resolved)?, resolved)));
+    match resolved {
+        Ok((_, resolved)) if !resolved.starts_with(boundary) => Err(outside(path, &resolved)),
+        Ok((metadata, _)) if !metadata.is_file() => Err(Refusal { cause: format!("`{}` is not a regular file", path.display()), hint: None }),
+        Ok((metadata, path)) => Ok(Some(Input { role, path, boundary: Arc::clone(boundary), stamp: Stamp::of(&metadata) })),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(refusal(path, &error)),
+    }
+}
+
+/// The refusal of a link that leads away.
+pub(super) fn outside(path: &Path, target: &Path) -> Refusal {
+    Refusal {
+        cause: format!("`{}` is a link that leads out of its folder, to `{}`", path.display(), target.display()),
+        hint: Some("copy the file into the folder; links are followed within it only".into()),
+    }
+}
+
+fn refusal(path: &Path, error: &io::Error) -> Refusal {
+    Refusal { cause: format!("failed to read `{}`: {error}", path.display()), hint: None }
+}
+
+fn unreadable_entry(look: &mut Look, path: &Path, error: &io::Error) {
+    if error.kind() != io::ErrorKind::NotFound {
+        return look.problem(path, format!("failed to read: {error}"), None);
+    }
+    if fs::symlink_metadata(path).is_ok() {
+        look.problem(path, "the link leads to nothing", None);
+    }
+}
+
+/// The names in a folder, sorted, without those that editors, copiers and ConfigMap volumes use on the way.
+fn list(folder: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        // A name that is not UTF-8 can be no plugin's (see `is_name`).
+        let Ok(name) = entry?.file_name().into_string() else { continue };
+        if !name.starts_with('.') && !is_on_the_way(&name) {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Whether a name is one that tools give to a file while they write it.
+pub(super) fn is_on_the_way(name: &str) -> bool {
+    [".tmp", ".part", ".swp", "~"].iter().any(|end| name.ends_with(end))
+}
+
+/// Names go into metrics, headers and paths, so they hold nothing that needs quoting there.
+fn is_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    !name.is_empty() && name.len() <= 128 && name.bytes().all(allowed)
+}
+
+const NAME_RULE: &str = "the name is not accepted: 1 to 128 of `a-z A-Z 0-9 . _ -` are";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,258 @@
+//! Who serves: letting in, taking back, taking out.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{
+    Decided, Finding, GONE_SHOWN, GRACE, Live, Passed, Plugin, PluginName, PluginStatus, QUARANTINED, Recent, Refusal, STABLE, Slot, Slots, State,
+    Step, TRIAL_TIME, Trial, VersionStatus, judge, note,
+};
+use crate::policy::Pattern;
+
+impl<C> Slots<C> {
+    /// Lets in what passed during the first pass, once all of it has been examined. To be called after a look that saw the directory: that it
+    /// is not there (yet) does not mean that there are no plugins.
+    pub(in super::super) fn finish_first(&mut self, now: Instant) {
+        let waiting = |slot: &Slot<C>| matches!(slot.step, Step::Settling { .. } | Step::Examined(_));
+        if self.slots.values().any(waiting) {
+            return;
+        }
+        if let Some(first) = self.first.take() {
+            for (name, passed) in first {
+                self.admit(&name, passed, now);
+            }
+            // Even of nothing: whoever waits for the routes to be there may go on.
+            self.changed = true;
+        }
+    }
+
+    /// Whether the first pass is over.
+    pub(in super::super) fn is_ready(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// Lets a version serve, unless one of its keys is another plugin's.
+    pub(super) fn admit(&mut self, name: &PluginName, passed: Passed<C>, now: Instant) {
+        let claimed = passed.plugin.keys.iter().find_map(|key| Some((key, self.holder(key, name)?)));
+        let conflict = claimed.as_ref().map(|(key, _)| (*key).clone());
+        let refusal = claimed.map(|(key, holder)| Refusal {
+            cause: format!("its key `{key}` is served by the plugin `{holder}` already"),
+            hint: Some(format!("take the key out of one of them, or remove `{holder}`")),
+        });
+        let Some(slot) = self.slots.get_mut(name) else { return };
+        let version = passed.plugin.version.clone();
+        if let Some(refusal) = refusal {
+            slot.refuse(name, Some(&version), refusal);
+            if let Some(decided) = &mut slot.decided {
+                (decided.conflict, decided.refused) = (conflict, true);
+            }
+            self.retired.push(passed.plugin);
+            return;
+        }
+        let keys: Vec<String> = passed.plugin.keys.iter().map(Pattern::to_string).collect();
+        tracing::info!(plugin = %name, %version, ?keys, about = passed.about, "plugin live");
+        let mut live = Live { plugin: passed.plugin, digest: passed.digest, recent: Recent::default(), trial: None };
+        let mut freed = Vec::new();
+        if let Some(old) = slot.live.take() {
+            freed.extend(old.plugin.keys.iter().filter(|key| !live.plugin.keys.contains(key)).cloned());
+            let why = Refusal { cause: format!("replaced by {version}"), hint: None };
+            note(&mut slot.versions, Some(&old.plugin.version), State::Retired, Some(why));
+            live.trial = Some(self::trial(old, now, &mut self.retired));
+            live.plugin.tally.set_on_trial(true);
+        }
+        note(&mut slot.versions, Some(&version), State::Live, None);
+        if let Some(first) = slot.versions.first_mut() {
+            first.about = passed.about;
+        }
+        slot.live = Some(live);
+        self.routes_changed(&freed);
+    }
+
+    /// The other plugin that serves this key.
+    fn holder(&self, key: &Pattern, besides: &PluginName) -> Option<PluginName> {
+        let others = self.slots.iter().filter(|(name, _)| *name != besides);
+        let mut holders = others.filter(|(_, slot)| slot.live.as_ref().is_some_and(|live| live.plugin.keys.contains(key)));
+        holders.next().map(|(name, _)| name.clone())
+    }
+
+    /// What serves is other than it was, and these keys are free now: whoever was refused for one of them may have it.
+    fn routes_changed(&mut self, freed: &[Pattern]) {
+        self.changed = true;
+        for slot in self.slots.values_mut() {
+            let wanted = slot.decided.as_ref().and_then(|Decided { conflict, .. }| conflict.as_ref());
+            slot.again |= wanted.is_some_and(|wanted| freed.contains(wanted));
+        }
+    }
+
+    /// Takes back versions that fault much more than those before them, and ends trials that are over.
+    pub(in super::super) fn judge(&mut self, now: Instant) {
+        let mut freed = Vec::new();
+        for (name, slot) in &mut self.slots {
+            let Some(live) = &mut slot.live else { continue };
+            let Some(trial) = live.trial.take() else { continue };
+            let count = live.plugin.tally.read();
+            match judge(count, trial.fallback_count, now.duration_since(trial.since)) {
+                Finding::Open => live.trial = Some(trial),
+                Finding::Passed => {
+                    live.plugin.tally.set_on_trial(false);
+                    self.retired.push(trial.fallback.0);
+                }
+                Finding::Failed => {
+                    live.plugin.tally.set_on_trial(false);
+                    let ((plugin, digest), version) = (trial.fallback, live.plugin.version.clone());
+                    let (old, back) = (trial.fallback_count, plugin.version.clone());
+                    let cause = format!(
+                        "{} of its first {} records faulted, of the last {} of {back} it was {}; {back} serves again",
+                        count.1, count.0, old.0, old.1
+                    );
+                    tracing::warn!(plugin = %name, %version, "plugin rolled back: {cause}");
+                    let hint = Some("deploy a mended version; this one is not tried again".to_owned());
+                    note(&mut slot.versions, Some(&back), State::Live, None);
+                    note(&mut slot.versions, Some(&version), State::RolledBack, Some(Refusal { cause, hint }));
+                    slot.quarantine.push(version);
+                    if slot.quarantine.len() > QUARANTINED {
+                        slot.quarantine.remove(0);
+                    }
+                    if let Some(decided) = &mut slot.decided {
+                        decided.refused = true;
+                    }
+                    let bad = std::mem::replace(live, Live { plugin, digest, recent: Recent::default(), trial: None });
+                    freed.extend(bad.plugin.keys.iter().cloned());
+                    self.retired.push(bad.plugin);
+                }
+            }
+        }
+        if !freed.is_empty() {
+            self.routes_changed(&freed);
+        }
+    }
+
+    /// Takes out the plugins whose files have been gone for long enough.
+    pub(in super::super) fn expire(&mut self, now: Instant) {
+        let mut freed = Vec::new();
+        for (name, slot) in &mut self.slots {
+            let over = slot.absent_since.is_some_and(|since| now >= since + GRACE);
+            if !over || matches!(slot.step, Step::Examined(_)) {
+                continue;
+            }
+            slot.decided = None;
+            if let Some(live) = slot.live.take() {
+                tracing::info!(plugin = %name, version = %live.plugin.version, "plugin retired: its files are gone");
+                let why = Refusal { cause: "its files are gone".into(), hint: None };
+                note(&mut slot.versions, Some(&live.plugin.version), State::Retired, Some(why));
+                self.retired.extend(live.trial.map(|trial| trial.fallback.0));
+                freed.extend(live.plugin.keys.iter().cloned());
+                self.retired.push(live.plugin);
+            } else if let Some(last) = slot.versions.first().filter(|last| last.state == State::Refused) {
+                let (version, why) = (last.version.clone(), Refusal { cause: "its files are gone".into(), hint: None });
+                note(&mut slot.versions, version.as_ref(), State::Retired, Some(why));
+            }
+        }
+        let shown: Vec<PluginName> = self.slots.iter().filter(|(_, slot)| slot.is_gone(now)).map(|(name, _)| name.clone()).collect();
+        for name in shown.iter().take(shown.len().saturating_sub(GONE_SHOWN)) {
+            self.slots.remove(name);
+        }
+        if !freed.is_empty() {
+            self.routes_changed(&freed);
+        }
+    }
+
+    /// Has everything that was refused examined again, because a person says so.
+    pub(in super::super) fn retry_refused(&mut self) {
+        for slot in self.slots.values_mut() {
+            slot.again |= slot.decided.as_ref().is_some_and(|decided| decided.refused);
+        }
+    }
+
+    /// Drops the versions whose last record is done.
+    pub(in super::super) fn reap(&mut self) {
+        self.retired.retain(|plugin| Arc::strong_count(plugin) > 1);
+    }
+
+    /// The plugins that serve, if that changed since it was last asked.
+    pub(in super::super) fn take_change(&mut self) -> Option<Vec<Arc<Plugin<C>>>> {
+        // The first pass is let in as a whole.
+        let told = self.is_ready() && std::mem::take(&mut self.changed);
+        told.then(|| self.serving())
+    }
+
+    /// The plugins that serve, by name.
+    pub(in super::super) fn serving(&self) -> Vec<Arc<Plugin<C>>> {
+        self.slots.values().filter_map(|slot| Some(Arc::clone(&slot.live.as_ref()?.plugin))).collect()
+    }
+
+    /// When there is something to do even if nothing happens: by looking again, by expiring or by judging.
+    pub(in super::super) fn next_wake(&self) -> Option<Instant> {
+        let of = |slot: &Slot<C>| {
+            let step = match slot.step {
+                Step::Settling { last, .. } => Some(last + STABLE),
+                Step::Incomplete { next } => Some(next),
+                Step::Idle | Step::Examined(_) => None,
+            };
+            let grace = slot.absent_since.filter(|_| slot.live.is_some() || slot.decided.is_some()).map(|since| since + GRACE);
+            let trial = slot.live.as_ref().and_then(|live| live.trial.as_ref()).map(|trial| trial.since + TRIAL_TIME);
+            [step, grace, trial].into_iter().flatten().min()
+        };
+        self.slots.values().filter_map(of).min()
+    }
+
+    /// Whether the directory is to be looked at now, by what is known here.
+    pub(in super::super) fn wants_look(&self, now: Instant) -> bool {
+        self.slots.values().any(|slot| match slot.step {
+            Step::Settling { last, .. } => now >= last + STABLE,
+            Step::Incomplete { next } => now >= next,
+            Step::Idle => slot.again && slot.found.is_some(),
+            Step::Examined(_) => false,
+        })
+    }
+
+    /// Whether nothing is being looked at, loaded or waited for.
+    pub(in super::super) fn is_settled(&self, now: Instant) -> bool {
+        let idle = |slot: &Slot<C>| {
+            let leaving = slot.absent_since.is_some() && !slot.is_gone(now);
+            slot.step == Step::Idle && !slot.again && !leaving
+        };
+        self.is_ready() && self.slots.values().all(idle)
+    }
+
+    /// How each plugin stands.
+    pub(in super::super) fn status(&self) -> Vec<PluginStatus> {
+        let loading = VersionStatus { version: None, state: State::Loading, since: 0, about: None, reason: None, hint: None };
+        let of = |(name, slot): (&PluginName, &Slot<C>)| {
+            let mut versions = slot.versions.clone();
+            if versions.is_empty() && slot.step != Step::Idle {
+                versions.push(loading.clone());
+            }
+            let live = slot.live.as_ref().map(|live| &live.plugin);
+            PluginStatus {
+                name: name.as_str().to_owned(),
+                team: name.team().to_owned(),
+                file: slot.file.clone(),
+                serving: live.map(|plugin| plugin.version.clone()),
+                keys: live.map_or(Vec::new(), |plugin| plugin.keys.iter().map(Pattern::to_string).collect()),
+                loading: slot.step != Step::Idle,
+                versions,
+            }
+        };
+        self.slots.iter().map(of).collect()
+    }
+}
+
+impl<C> Slot<C> {
+    fn is_gone(&self, now: Instant) -> bool {
+        self.live.is_none() && self.step == Step::Idle && self.absent_since.is_some_and(|since| now >= since + GRACE)
+    }
+}
+
+/// The trial of whoever comes after `old`. What was on trial itself proves nothing: its own fallback goes on as the fallback.
+fn trial<C>(old: Live<C>, now: Instant, retired: &mut Vec<Arc<Plugin<C>>>) -> Trial<C> {
+    old.plugin.tally.set_on_trial(false);
+    match old.trial {
+        Some(unproven) => {
+            retired.push(old.plugin);
+            Trial { since: now, ..unproven }
+        }
+        None => Trial { since: now, fallback_count: old.recent.of(old.plugin.tally.read()), fallback: (old.plugin, old.digest) },
+    }
+}

@@ -1,0 +1,336 @@
+//! The loop of reload: look, hand to the gate, let in, and show.
+
+use std::collections::HashMap;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::gate::{Gate, Outcome, Rehearse, Setup};
+use super::scan::{self, Look, Problem};
+use super::slots::{Slots, Work};
+use super::status::{Status, Watching};
+use super::watch::Watches;
+use crate::plugin::{Load, Plugin, PluginName, Refusal};
+
+/// From an event to the look. Long enough for the handful of events that one rename makes, short against the half second that a change may take.
+const QUIET: Duration = Duration::from_millis(50);
+/// A look takes at most a fifth of the time, however often files are touched.
+const REST: u32 = 4;
+/// Between looks without any event: some file systems (NFS, SMB, FUSE) have none.
+const SLOWLY: Duration = Duration::from_secs(10);
+/// Between looks when the system gives no events at all.
+const POLL: Duration = Duration::from_secs(2);
+/// The status is shown at most so often while things are going on.
+const SHOWN: Duration = Duration::from_millis(100);
+/// Versions that serve no more are looked after so often.
+const REAP: Duration = Duration::from_secs(1);
+
+/// Watches the plugins' directory and keeps what serves in step with it. Made with [`watcher`], which also makes the [`Handle`].
+pub struct Watcher<L: Load, R, P> {
+    gate: Arc<Gate<L, R>>,
+    slots: Slots<L::Code>,
+    publish: P,
+    jobs: JoinSet<Outcome<L::Code>>,
+    names: HashMap<Id, PluginName>,
+    watches: Option<Watches>,
+    looking: Option<JoinHandle<Looked>>,
+    signals: Arc<Signals>,
+    schedule: Schedule,
+    shown: watch::Sender<Arc<Status>>,
+    looks: u64,
+    /// Whether a look has seen the directory.
+    sighted: bool,
+    generation: u64,
+    problems: Vec<Problem>,
+    watching: Watching,
+}
+
+impl<L: Load, R, P> std::fmt::Debug for Watcher<L, R, P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watcher").field("looks", &self.looks).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Signals {
+    /// Something changed in the directory.
+    changed: Arc<Notify>,
+    /// A person asks for another look.
+    asked: Notify,
+}
+
+struct Looked {
+    look: Look,
+    watches: Watches,
+    renewed: Result<bool, String>,
+}
+
+/// When to look and when to show.
+#[derive(Debug)]
+struct Schedule {
+    /// The look that is due, if one is.
+    due: Option<Instant>,
+    began: Instant,
+    /// Not to look before.
+    rested: Instant,
+    slowly: Instant,
+    reap: Instant,
+    shown: Instant,
+}
+
+impl Schedule {
+    /// Asks for a look at this time.
+    fn ask(&mut self, at: Instant) {
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+}
+
+/// The handle on a running [`Watcher`].
+#[derive(Debug, Clone)]
+pub struct Handle {
+    status: watch::Receiver<Arc<Status>>,
+    signals: Arc<Signals>,
+}
+
+impl Handle {
+    /// Looks at the directory now, and examines again what was refused (not what is quarantined). For `SIGHUP` and `keyway reload`.
+    pub fn rescan(&self) {
+        self.signals.asked.notify_one();
+    }
+
+    /// How the plugins stand.
+    pub fn status(&self) -> Arc<Status> {
+        Arc::clone(&self.status.borrow())
+    }
+
+    /// Tells of each new status.
+    pub fn changes(&self) -> watch::Receiver<Arc<Status>> {
+        self.status.clone()
+    }
+
+    /// Waits until all that lies in the directory at the start serves or is refused; a host that takes records before that would find keys
+    /// unrouted whose plugins are on the way. Waits for a directory that is not there. Returns at once when the watcher has ended.
+    pub async fn ready(&self) {
+        // An error means that the watcher ended; there is nothing to wait for then.
+        let _ = self.status.clone().wait_for(|status| status.ready).await;
+    }
+}
+
+/// Makes a watcher and its handle. `publish` is given the plugins that serve, all of them, whenever that changes; it is called from the
+/// watcher's task, between records as far as any record can tell.
+pub fn watcher<L, R, P>(setup: Setup, load: L, rehearse: R, publish: P) -> (Watcher<L, R, P>, Handle)
+where
+    L: Load,
+    R: Rehearse<L::Code>,
+    P: FnMut(&[Arc<Plugin<L::Code>>]) + Send,
+{
+    let gate = Arc::new(Gate::new(setup, load, rehearse));
+    let directory = gate.directory().to_owned();
+    let signals = Arc::<Signals>::default();
+    let (shown, status) = watch::channel(Arc::new(Status { directory, ..Status::default() }));
+    let now = Instant::now();
+    let schedule = Schedule { due: Some(now), began: now, rested: now, slowly: now + SLOWLY, reap: now + REAP, shown: now };
+    let watcher = Watcher {
+        watches: Some(Watches::new(gate.directory(), Arc::clone(&signals.changed))),
+        gate,
+        slots: Slots::default(),
+        publish,
+        jobs: JoinSet::new(),
+        names: HashMap::new(),
+        looking: None,
+        signals: Arc::clone(&signals),
+        schedule,
+        shown,
+        looks: 0,
+        sighted: false,
+        generation: 0,
+        problems: Vec::new(),
+        watching: Watching::Starting,
+    };
+    (watcher, Handle { status, signals })
+}
+
+impl<L, R, P> Watcher<L, R, P>
+where
+    L: Load,
+    R: Rehearse<L::Code>,
+    P: FnMut(&[Arc<Plugin<L::Code>>]) + Send,
+{
+    /// Runs until it is told to stop. What serves then goes on serving.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let (alarm, signals) = (self.gate.alarm(), Arc::clone(&self.signals));
+        loop {
+            let next = self.next_wake();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                Some(joined) = self.jobs.join_next_with_id(), if !self.jobs.is_empty() => self.examined(joined),
+                looked = finished(&mut self.looking) => self.looked(looked),
+                () = alarm.notified() => {}
+                () = signals.asked.notified() => {
+                    self.slots.retry_refused();
+                    self.schedule.ask(Instant::now());
+                }
+                // While a look is due anyway, further events change nothing; the first one after it began is kept for the next.
+                () = signals.changed.notified(), if self.schedule.due.is_none() => self.schedule.ask(Instant::now() + QUIET),
+                () = sleep_until(next) => {}
+            }
+            self.proceed(Instant::now());
+        }
+    }
+
+    /// Whatever is due.
+    fn proceed(&mut self, now: Instant) {
+        while let Some(joined) = self.jobs.try_join_next_with_id() {
+            self.examined(joined);
+        }
+        self.slots.judge(now);
+        self.slots.expire(now);
+        if self.sighted {
+            self.slots.finish_first(now);
+        }
+        if let Some(serving) = self.slots.take_change() {
+            self.generation += 1;
+            (self.publish)(&serving);
+        }
+        if now >= self.schedule.reap {
+            self.schedule.reap = now + REAP;
+            self.slots.reap();
+        }
+        if now >= self.schedule.slowly || self.slots.wants_look(now) {
+            self.schedule.ask(now);
+        }
+        let free = self.looking.is_none() && now >= self.schedule.rested;
+        if free && self.schedule.due.is_some_and(|due| now >= due) {
+            self.look(now);
+        }
+        self.show(now);
+    }
+}
+
+impl<L, R, P> Watcher<L, R, P>
+where
+    L: Load,
+    R: Rehearse<L::Code>,
+    P: FnMut(&[Arc<Plugin<L::Code>>]) + Send,
+{
+    fn next_wake(&self) -> Instant {
+        let look = self.schedule.due.filter(|_| self.looking.is_none()).map(|due| due.max(self.schedule.rested));
+        // What a slot waits for is a look; while one is under way its end is what is waited for.
+        let slots = self.slots.next_wake().filter(|_| self.looking.is_none()).map(|at| at.max(self.schedule.rested));
+        let shown = (!self.shown.borrow().settled).then_some(self.schedule.shown + SHOWN);
+        [look, slots, shown].into_iter().flatten().fold(self.schedule.slowly.min(self.schedule.reap), Instant::min)
+    }
+
+    fn look(&mut self, now: Instant) {
+        // The watches are with the look that is under way; there is one at a time.
+        let Some(mut watches) = self.watches.take() else { return };
+        self.schedule.due = None;
+        self.schedule.began = now;
+        let gate = Arc::clone(&self.gate);
+        self.looking = Some(tokio::task::spawn_blocking(move || {
+            let look = scan::look(gate.directory());
+            let renewed = watches.follow(&look.folders);
+            Looked { look, watches, renewed }
+        }));
+    }
+
+    fn looked(&mut self, looked: Result<Looked, JoinError>) {
+        let now = Instant::now();
+        self.looking = None;
+        self.looks += 1;
+        self.schedule.rested = now + (now - self.schedule.began) * REST;
+        self.schedule.slowly = now + SLOWLY;
+        let Looked { look, watches, renewed } = match looked {
+            Ok(looked) => looked,
+            Err(error) => {
+                // The look itself failed. Without its watches, new ones are made with the next.
+                tracing::error!("failed to look at the plugins' directory: {error}");
+                self.watches = Some(Watches::new(self.gate.directory(), Arc::clone(&self.signals.changed)));
+                return;
+            }
+        };
+        self.watches = Some(watches);
+        let watching = match renewed {
+            Ok(renewed) => {
+                if renewed {
+                    self.schedule.ask(now);
+                }
+                Watching::Events
+            }
+            Err(cause) => {
+                self.schedule.slowly = now + POLL;
+                Watching::Polling { cause }
+            }
+        };
+        if self.watching != watching {
+            if let Watching::Polling { cause } = &watching {
+                tracing::warn!("the plugins' directory is looked at every {} s, because the system tells of no changes: {cause}", POLL.as_secs());
+            }
+            self.watching = watching;
+        }
+        for problem in look.problems.iter().filter(|problem| !self.problems.contains(problem)) {
+            tracing::warn!(path = %problem.path.display(), hint = problem.hint, "plugins' directory: {}", problem.cause);
+        }
+        self.problems.clone_from(&look.problems);
+        self.sighted |= !look.blind.everywhere;
+        for Work { name, found, known } in self.slots.look(&look, now) {
+            let (gate, plugin) = (Arc::clone(&self.gate), name.clone());
+            let job = self.jobs.spawn(async move { gate.examine(&plugin, found, known).await });
+            self.names.insert(job.id(), name);
+        }
+    }
+
+    fn examined(&mut self, joined: Result<(Id, Outcome<L::Code>), JoinError>) {
+        let (id, outcome) = match joined {
+            Ok((id, outcome)) => (id, outcome),
+            Err(error) => {
+                let refusal = Refusal { cause: format!("the host failed while it examined the plugin: {error}"), hint: None };
+                (error.id(), Outcome::Refused(None, None, refusal))
+            }
+        };
+        if let Some(name) = self.names.remove(&id) {
+            self.slots.examined(&name, outcome, Instant::now());
+        }
+    }
+
+    fn show(&mut self, now: Instant) {
+        let before = Arc::clone(&self.shown.borrow());
+        let resting = self.jobs.is_empty() && self.looking.is_none() && self.schedule.due.is_none();
+        let settled = resting && self.slots.is_settled(now);
+        let turned = before.settled != settled || before.ready != self.slots.is_ready() || before.generation != self.generation;
+        if !turned && now < self.schedule.shown + SHOWN {
+            return;
+        }
+        self.schedule.shown = now;
+        let status = Status {
+            directory: before.directory.clone(),
+            ready: self.slots.is_ready(),
+            settled,
+            generation: self.generation,
+            looks: self.looks,
+            watching: self.watching.clone(),
+            problems: self.problems.clone(),
+            plugins: self.slots.status(),
+        };
+        if *before != status {
+            self.shown.send_replace(Arc::new(status));
+        }
+    }
+}
+
+/// The end of the look that is under way; never, when none is.
+async fn finished(looking: &mut Option<JoinHandle<Looked>>) -> Result<Looked, JoinError> {
+    match looking {
+        Some(looking) => looking.await,
+        None => pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,296 @@
+//! Real files, real events, real time; the code behind the plugins is fake.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use crate::reload::fake::{Host, component, write};
+use crate::reload::{State, TrustedKeys};
+
+#[tokio::test]
+async fn what_lies_there_at_the_start_serves_from_the_first_moment() {
+    let host = Host::with(&[("order.wasm", &component("v1")), ("payments/refund.wasm", &component("keys payment:*"))]).await;
+    assert_eq!(host.code("order").as_deref(), Some("v1"));
+    let refund = host.plugin("payments/refund").unwrap();
+    assert_eq!((refund.keys[0].to_string(), refund.name.team()), ("payment:*".to_owned(), "payments"));
+    assert_eq!(host.plugin("order").unwrap().keys[0].to_string(), "order", "with no word about keys, the name is the key");
+    assert_eq!(host.history("order").len(), 1, "the first pass is let in as a whole");
+}
+
+#[tokio::test]
+async fn a_file_renamed_over_another_goes_live() {
+    let host = Host::with(&[("order.wasm", &component("v1"))]).await;
+    for version in ["v2", "v3", "v4"] {
+        host.deploy("order.wasm", &component(version));
+        host.serves("order", version).await;
+    }
+    assert_eq!(host.history("order"), ["v1", "v2", "v3", "v4"].map(|version| Some(version.to_owned())));
+}
+
+#[tokio::test]
+async fn a_slow_copy_in_place_is_waited_for() {
+    let host = Host::with(&[("order.wasm", &component("v1"))]).await;
+    let bytes = component("v2");
+    let mut file = File::create(host.root.join("order.wasm")).unwrap();
+    for piece in bytes.chunks(bytes.len() / 4 + 1) {
+        // Between any two pieces the file is looked at, found quiet, and examined.
+        host.looked().await;
+        host.until("examined", |status| status.state("order") == Some(State::Live)).await;
+        file.write_all(piece).unwrap();
+        file.flush().unwrap();
+    }
+    host.serves("order", "v2").await;
+    assert_eq!(host.history("order"), ["v1", "v2"].map(|version| Some(version.to_owned())));
+    let states: Vec<State> = host.handle.status().plugin("order").versions.iter().map(|version| version.state).collect();
+    assert_eq!(states, [State::Live, State::Retired], "no half of it was ever taken for a version");
+}
+
+#[tokio::test]
+async fn a_config_map_is_swapped_by_its_link() {
+    let host = Host::start(|root| {
+        write(&root.join("..2026_11_24_1/order.wasm"), &component("v1"));
+        symlink("..2026_11_24_1", root.join("..data")).unwrap();
+        symlink("..data/order.wasm", root.join("order.wasm")).unwrap();
+    });
+    host.serves("order", "v1").await;
+    // As the kubelet does it: a new folder, a new link beside, a rename over the old link, and the old folder goes.
+    write(&host.root.join("..2026_11_24_2/order.wasm"), &component("v2"));
+    symlink("..2026_11_24_2", host.root.join("..data_tmp")).unwrap();
+    fs::rename(host.root.join("..data_tmp"), host.root.join("..data")).unwrap();
+    fs::remove_dir_all(host.root.join("..2026_11_24_1")).unwrap();
+    host.serves("order", "v2").await;
+    assert_eq!(host.history("order").len(), 2);
+}
+
+#[tokio::test]
+async fn a_file_that_is_removed_and_written_again_never_stops_serving() {
+    let host = Host::with(&[("order.wasm", &component("v1"))]).await;
+    fs::remove_file(host.root.join("order.wasm")).unwrap();
+    host.looked().await;
+    assert_eq!(host.code("order").as_deref(), Some("v1"));
+    write(&host.root.join("order.wasm"), &component("v2"));
+    host.serves("order", "v2").await;
+    assert_eq!(host.history("order"), ["v1", "v2"].map(|version| Some(version.to_owned())));
+}
+
+#[tokio::test]
+async fn a_thousand_touches_change_nothing() {
+    let host = Host::with(&[("order.wasm", &component("v1"))]).await;
+    let file = File::options().append(true).open(host.root.join("order.wasm")).unwrap();
+    for _ in 0..1_000 {
+        file.set_modified(SystemTime::now()).unwrap();
+        tokio::task::yield_now().await;
+    }
+    host.looked().await;
+    host.until("settled", |status| status.settled).await;
+    assert_eq!(host.history("order").len(), 1);
+    host.deploy("order.wasm", &component("v2"));
+    host.serves("order", "v2").await;
+}
+
+#[tokio::test]
+async fn a_directory_may_be_replaced_by_another() {
+    let host = Host::with(&[("order.wasm", &component("v1"))]).await;
+    let beside = host.root.with_file_name("next");
+    write(&beside.join("order.wasm"), &component("v2"));
+    fs::rename(&host.root, host.root.with_file_name("last")).unwrap();
+    fs::rename(&beside, &host.root).unwrap();
+    host.serves("order", "v2").await;
+    // The new one is watched too.
+    host.deploy("order.wasm", &component("v3"));
+    host.serves("order", "v3").await;
+    assert!(host.history("order").iter().all(Option::is_some));
+}
+
+#[tokio::test]
+async fn a_directory_that_goes_away_takes_nothing_with_it() {
+    let host = Host::with(&[("order.wasm", &component("v1"))]).await;
+    let aside = host.root.with_file_name("aside");
+    fs::rename(&host.root, &aside).unwrap();
+    let status = host.until("noticed", |status| !status.problems.is_empty()).await;
+    assert!(status.problems[0].cause.starts_with("failed to read the plugins' directory"), "{status:?}");
+    assert_eq!(host.code("order").as_deref(), Some("v1"));
+    fs::rename(&aside, &host.root).unwrap();
+    host.until("well again", |status| status.problems.is_empty()).await;
+    assert_eq!(host.history("order").len(), 1);
+}
+
+#[tokio::test]
+async fn a_directory_may_come_later() {
+    let host = Host::start(|_| {});
+    let status = host.until("looked", |status| status.looks > 0 && !status.problems.is_empty()).await;
+    assert!(!status.ready, "that there is no directory does not mean that there are no plugins");
+    write(&host.root.join("order.wasm"), &component("v1"));
+    host.handle.ready().await;
+    host.serves("order", "v1").await;
+    write(&host.root.join("payments/refund.wasm"), &component("keys payment:*"));
+    host.serves("payments/refund", "keys payment:*").await;
+}
+
+#[tokio::test]
+async fn of_two_plugins_with_one_key_the_one_that_serves_stays() {
+    let host = Host::with(&[("b.wasm", &component("keys order:*"))]).await;
+    host.deploy("a.wasm", &component("keys refund:* order:*"));
+    assert_eq!(host.reaches("a", State::Refused).await, "its key `order:*` is served by the plugin `b` already");
+    assert_eq!((host.code("a"), host.code("b").as_deref()), (None, Some("keys order:*")));
+    // When the other lets go, nobody has to touch anything.
+    host.deploy("b.wasm", &component("keys shipment:*"));
+    host.serves("a", "keys refund:* order:*").await;
+    // Of two that come at once, the name decides, on every host alike.
+    let host = Host::with(&[("z.wasm", &component("keys k")), ("y.wasm", &component("keys k"))]).await;
+    assert_eq!((host.code("y").as_deref(), host.code("z")), (Some("keys k"), None));
+}
+
+#[tokio::test]
+async fn a_refused_version_leaves_the_old_one_serving_and_says_why() {
+    let host = Host::with(&[("order.wasm", &component("v1")), ("other.wasm", &component("v1"))]).await;
+    host.deploy("order.wasm", &component("refuse it imports `wasi:sockets`"));
+    assert_eq!(host.reaches("order", State::Refused).await, "it imports `wasi:sockets`");
+    assert_eq!(host.code("order").as_deref(), Some("v1"));
+    // A fault of the host's own is a refusal too, and hurts nothing else.
+    host.deploy("order.wasm", &component("panic"));
+    host.until("refused again", |status| status.plugin("order").versions[0].reason.as_deref().is_some_and(|why| why.contains("panic"))).await;
+    host.deploy("other.wasm", &component("v2"));
+    host.serves("other", "v2").await;
+    host.deploy("order.wasm", &component("v1"));
+    host.until("well again", |status| status.state("order") == Some(State::Live)).await;
+    assert!(host.handle.status().plugin("order").trouble().is_none());
+    assert!(host.history("order").iter().all(|code| code.as_deref() == Some("v1")));
+}
+
+#[tokio::test]
+async fn a_person_may_have_the_refused_examined_again() {
+    let host = Host::with(&[("order.wasm", &component("picky"))]).await;
+    assert_eq!(host.reaches("order", State::Refused).await, "not now");
+    host.load.content.store(true, Ordering::Relaxed);
+    host.handle.rescan();
+    host.serves("order", "picky").await;
+}
+
+#[tokio::test]
+async fn a_version_that_faults_is_rolled_back_and_not_tried_again() {
+    let host = Host::with(&[("order.wasm", &component("v1"))]).await;
+    host.deploy("order.wasm", &component("v2"));
+    host.serves("order", "v2").await;
+    let bad = host.plugin("order").unwrap();
+    for _ in 0..6 {
+        bad.tally.observed(true);
+    }
+    host.serves("order", "v1").await;
+    let reason = host.reaches("order", State::RolledBack).await;
+    assert!(reason.starts_with("6 of its first 6 records faulted"), "{reason}");
+    // Neither a touch nor another copy of it brings it back.
+    host.deploy("order.wasm", &component("v2"));
+    host.looked().await;
+    host.until("settled", |status| status.settled).await;
+    assert_eq!(host.code("order").as_deref(), Some("v1"));
+    host.handle.rescan();
+    host.reaches("order", State::Quarantined).await;
+    host.deploy("order.wasm", &component("v3"));
+    host.serves("order", "v3").await;
+}
+
+#[tokio::test]
+async fn a_sidecar_alone_makes_a_new_version() {
+    let host = Host::with(&[("order.wasm", &component("v1"))]).await;
+    let before = host.plugin("order").unwrap().version.clone();
+    host.deploy("order.toml", b"keys order:* refund:*");
+    host.until("reloaded", |_| host.plugin("order").is_some_and(|plugin| plugin.keys.len() == 2)).await;
+    assert_ne!(host.plugin("order").unwrap().version, before);
+    host.deploy("order.toml", b"what?");
+    assert!(host.reaches("order", State::Refused).await.ends_with("is no sidecar"));
+    assert_eq!(host.plugin("order").unwrap().keys.len(), 2);
+}
+
+#[tokio::test]
+async fn a_team_gets_what_it_is_granted() {
+    let host = Host::with(&[
+        ("payments/good.wasm", &component("keys payment:*")),
+        ("payments/greedy.wasm", &component("keys order:*")),
+        ("strangers/x.wasm", &component("v1")),
+        ("default/x.wasm", &component("v1")),
+    ])
+    .await;
+    assert!(host.code("payments/good").is_some());
+    assert_eq!(host.reaches("payments/greedy", State::Refused).await, "it claims the key `order:*`, which the team `payments` is not granted");
+    assert_eq!(host.reaches("strangers/x", State::Refused).await, "the team `strangers` is not in the configuration");
+    let status = host.handle.status();
+    assert_eq!(status.problems.iter().map(|problem| problem.cause.as_str()).collect::<Vec<_>>(), ["a folder `default` is not read"]);
+    assert_eq!(host.code("x"), None);
+}
+
+#[tokio::test]
+async fn its_own_cases_are_run_before_a_version_serves() {
+    let case = |words: &str| format!(r#"{{ "message": {{ "key": "order" }}, "expect": {{ "skip": "{words}" }} }}"#);
+    let host = Host::with(&[("order.wasm", &component("v1")), ("order.cases/one.json", case("v1").as_bytes())]).await;
+    assert_eq!(host.code("order").as_deref(), Some("v1"));
+    host.deploy("order.wasm", &component("v2"));
+    assert_eq!(host.reaches("order", State::Refused).await, "its own case `one.json` fails: skip says `v2`, expected is `v1`");
+    host.deploy("order.wasm", &component("fault"));
+    host.until("refused", |status| status.plugin("order").versions[0].reason.as_deref().is_some_and(|why| why.ends_with("trapped: unreachable")))
+        .await;
+    // The case is mended, the component is as it was.
+    host.deploy("order.wasm", &component("v2"));
+    host.deploy("order.cases/one.json", case("v2").as_bytes());
+    host.serves("order", "v2").await;
+}
+
+#[tokio::test]
+async fn links_and_pipes_lead_nowhere() {
+    let host = Host::start(|root| {
+        write(&root.with_file_name("secret"), &component("secret"));
+        fs::create_dir(root).unwrap();
+        symlink("../secret", root.join("outside.wasm")).unwrap();
+        symlink("gone", root.join("dangling.wasm")).unwrap();
+        write(&root.join("order.wasm"), &component("v1"));
+        symlink("order.wasm", root.join("inside.wasm")).unwrap();
+        // A team may not read another's files, nor be led out of the directory.
+        write(&root.join("payments/own.wasm"), &component("keys payment:own"));
+        symlink("../order.wasm", root.join("payments/stolen.wasm")).unwrap();
+        symlink("..", root.join("away")).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(root.join("pipe.wasm")).status().unwrap();
+        assert!(made.success());
+    });
+    host.handle.ready().await;
+    assert!(host.reaches("outside", State::Refused).await.contains("leads out of its folder"));
+    assert!(host.reaches("payments/stolen", State::Refused).await.contains("leads out of its folder"));
+    assert!(host.reaches("pipe", State::Refused).await.ends_with("is not a regular file"));
+    assert_eq!(host.code("inside").as_deref(), Some("v1"));
+    assert_eq!(host.code("payments/own").as_deref(), Some("keys payment:own"));
+    let status = host.handle.status();
+    let problems: Vec<&str> = status.problems.iter().map(|problem| problem.cause.split(',').next().unwrap()).collect();
+    assert_eq!(problems, ["the link leads out of the plugins' directory", "the link leads to nothing"]);
+}
+
+/// The example of minisign's documentation: a key, and its signature over the four bytes `test`.
+const KEY: &str = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
+const SIGNATURE: &str = "untrusted comment: signature from minisign secret key
+RUQf6LRCGA9i559r3g7V1qNyJDApGip8MfqcadIgT9CuhV3EMhHoN1mGTkUidF/z7SrlQgXdy8ofjb7bNJJylDOocrCo8KLzZwo=
+trusted comment: timestamp:1633700835\tfile:test\tprehashed
+wLMDjy9FLAuxZ3q4NlEvkgtyhrr0gtTu6KC4KBJdITbbOeAi1zBIYo0v4iTgt8jJpIidRJnp94ABQkJAgAooBQ==
+";
+
+#[tokio::test]
+async fn with_trusted_keys_only_signed_bytes_come_in() {
+    let keys = TrustedKeys::parse(&[KEY.to_owned()]).unwrap();
+    let host = Host::start_with(keys, |root| {
+        write(&root.join("signed.wasm"), b"test");
+        write(&root.join("signed.wasm.minisig"), SIGNATURE.as_bytes());
+        write(&root.join("unsigned.wasm"), b"test");
+        write(&root.join("changed.wasm"), b"text");
+        write(&root.join("changed.wasm.minisig"), SIGNATURE.as_bytes());
+        write(&root.join("garbled.wasm"), b"test");
+        write(&root.join("garbled.wasm.minisig"), b"trust me");
+    });
+    host.handle.ready().await;
+    assert_eq!(host.code("signed").as_deref(), Some("test"));
+    assert!(host.reaches("unsigned", State::Refused).await.starts_with("there is no signature"));
+    assert!(host.reaches("changed", State::Refused).await.starts_with("the signature is not by a trusted key"));
+    assert!(host.reaches("garbled", State::Refused).await.starts_with("the signature cannot be read"));
+    // The signature comes after the component.
+    host.deploy("unsigned.wasm.minisig", SIGNATURE.as_bytes());
+    host.serves("unsigned", "test").await;
+    assert!(TrustedKeys::parse(&["no key".to_owned()]).is_err());
+}
