@@ -193,6 +193,20 @@ pub struct LimitsWish {
     pub headers: Option<usize>,
 }
 
+impl LimitsWish {
+    /// These limits, with what is wished for in place of what was there.
+    pub fn over(&self, limits: Limits) -> Limits {
+        Limits {
+            cpu: self.cpu.unwrap_or(limits.cpu),
+            wall: self.wall.unwrap_or(limits.wall),
+            memory: self.memory.unwrap_or(limits.memory),
+            output: self.output.unwrap_or(limits.output),
+            requests: self.requests.unwrap_or(limits.requests),
+            headers: self.headers.unwrap_or(limits.headers),
+        }
+    }
+}
+
 /// Keeping an instance for several calls, at the price of purity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reuse {

@@ -1,11 +1,25 @@
 //! `keyway.toml`: as typed, then expanded, then checked.
 //!
-//! Owns the file's grammar and every message about it. Promises that all problems are reported at once, each with file, line, cause and
-//! hint, and that nothing typed is ever ignored. Knows no stage: what it hands out is plain data ([`Config`]), which the stages take.
+//! Owns the file's grammar and every message about it, and that of the plugins' sidecars. Promises that all problems are reported at once,
+//! each with file, line, cause and hint, and that nothing typed is ever ignored. Knows no stage: what it hands out is plain data
+//! ([`Config`]), which the stages take.
 
+mod destination;
+mod expand;
+mod file;
+mod reader;
+mod report;
 mod settings;
+mod sidecar;
+mod values;
 
+pub use file::{load, parse};
+pub use report::{Problem, Report};
 pub use settings::{
     Admin, Auth, Batch, BatchFormat, Breaker, Concurrency, Config, Destination, Failures, Framing, HttpVersions, Kafka, Lanes, OnExhausted, Ordering,
     Plugins, Rate, Replies, Retry, RouteBy, Tls, Unrouted,
 };
+pub use sidecar::parse_sidecar;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,245 @@
+//! `[destinations.NAME]`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+use super::reader::{Field, Section};
+use super::{Auth, Batch, BatchFormat, Breaker, Concurrency, Destination, HttpVersions, OnExhausted, Report, Retry, Tls, expand, values};
+use crate::policy::SecretText;
+
+/// Connection set-up is two or three round trips; past this the host is down, not slow.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// An API call that takes longer is answered by nobody who still waits for it.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Eight attempts with these backoffs span about a minute: a restart or a failover of the destination.
+const RETRY: Retry =
+    Retry { attempts: 8, backoff_min: Duration::from_millis(100), backoff_max: Duration::from_secs(30), within: Duration::from_secs(300) };
+/// Half of the attempts of ten seconds, but not before twenty: a destination that is down, not one that refuses some records.
+const BREAKER: Breaker = Breaker { failure_ratio: 0.5, minimum: 20, window: Duration::from_secs(10), open_for: Duration::from_secs(5) };
+/// Adaptive concurrency keeps between these. The upper bound is what a host of two cores can have in flight within 200 MiB.
+const ADAPTIVE: (usize, usize) = (1, 2_048);
+/// More than any error message, less than any page; kept per request in flight.
+const REPLY_CAP: usize = 64 << 10;
+
+/// Reads one destination.
+pub(super) fn read(name: &str, field: &Field<'_>, report: &mut Report) -> Option<Destination> {
+    let mut section = field.section(report);
+    let url = section.required(report, "url", "\"https://orders.internal/api\"", base_url);
+    let timeout = section.optional(report, "timeout", duration).unwrap_or(TIMEOUT);
+    let connect_timeout = section.optional(report, "connect_timeout", duration).unwrap_or(CONNECT_TIMEOUT.min(timeout));
+    let retry = retry(&mut section, report);
+    let on_exhausted =
+        section.optional(report, "on_exhausted", |field| choice(field, &[("dead-letter", OnExhausted::DeadLetter), ("hold", OnExhausted::Hold)]));
+    let concurrency = concurrency(&mut section, report);
+    let rate = section.optional(report, "rate", |field| values::rate(field.typed()?));
+    let breaker = breaker(&mut section, report);
+    let auth = auth(&mut section, report);
+    let headers = headers(&mut section, report);
+    let tls = tls(&mut section, report);
+    let http = section
+        .optional(report, "http", |field| choice(field, &[("auto", HttpVersions::Auto), ("1", HttpVersions::Http1), ("2", HttpVersions::Http2)]));
+    let proxy = section.optional(report, "proxy", absolute_url);
+    let batch = batch(&mut section, report);
+    let reply_cap = section.optional(report, "reply_cap", size).unwrap_or(REPLY_CAP);
+    section.finish(report);
+    Some(Destination {
+        name: name.into(),
+        url: url?,
+        connect_timeout,
+        timeout,
+        retry,
+        on_exhausted: on_exhausted.unwrap_or_default(),
+        concurrency,
+        rate,
+        breaker,
+        auth,
+        headers,
+        tls,
+        http: http.unwrap_or_default(),
+        proxy,
+        batch,
+        reply_cap,
+    })
+}
+
+fn base_url(field: &Field<'_>) -> Result<Url, String> {
+    let url = absolute_url(field)?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("a URL with a user name or password in it would show them in logs; use `auth` instead".into());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("a base URL has neither query nor fragment; a plugin adds the query of each request".into());
+    }
+    Ok(url)
+}
+
+fn absolute_url(field: &Field<'_>) -> Result<Url, String> {
+    let text = expand::text(field.typed()?)?;
+    let url = Url::parse(&text).map_err(|error| format!("expected a URL such as `https://orders.internal/api`: {error}"))?;
+    match url.scheme() {
+        "http" | "https" if url.has_host() => Ok(url),
+        "http" | "https" => Err("the URL names no host".into()),
+        other => Err(format!("expected a URL of `http` or `https`, found `{other}`")),
+    }
+}
+
+pub(super) fn duration(field: &Field<'_>) -> Result<Duration, String> {
+    let duration = values::duration(field.typed()?)?;
+    if duration.is_zero() { Err("expected a time above zero".into()) } else { Ok(duration) }
+}
+
+pub(super) fn size(field: &Field<'_>) -> Result<usize, String> {
+    let size = values::size(field.typed()?)?;
+    if size == 0 { Err("expected a size above zero".into()) } else { Ok(size) }
+}
+
+/// One of a few words.
+pub(super) fn choice<T: Copy>(field: &Field<'_>, choices: &[(&str, T)]) -> Result<T, String> {
+    let word = field.typed()?;
+    choices.iter().find(|(choice, _)| *choice == word).map(|(_, value)| *value).ok_or_else(|| {
+        let accepted: Vec<String> = choices.iter().map(|(choice, _)| format!("`{choice}`")).collect();
+        format!("expected {}, found `{word}`", accepted.join(" or "))
+    })
+}
+
+fn secret(field: &Field<'_>) -> Result<SecretText, String> {
+    expand::secret(field.typed()?)
+}
+
+fn retry(section: &mut Section<'_>, report: &mut Report) -> Retry {
+    let mut section = section.section(report, "retry");
+    let attempts = section.optional(report, "attempts", |field| u32::try_from(field.count()?).map_err(|_| "too many attempts".to_owned()));
+    let backoff = section.optional(report, "backoff", |field| values::backoff(field.typed()?));
+    let within = section.optional(report, "within", duration);
+    section.finish(report);
+    let (backoff_min, backoff_max) = backoff.unwrap_or((RETRY.backoff_min, RETRY.backoff_max));
+    Retry { attempts: attempts.unwrap_or(RETRY.attempts), backoff_min, backoff_max, within: within.unwrap_or(RETRY.within) }
+}
+
+fn concurrency(section: &mut Section<'_>, report: &mut Report) -> Concurrency {
+    let adaptive = Concurrency::Adaptive { min: ADAPTIVE.0, max: ADAPTIVE.1 };
+    let Some(field) = section.field("concurrency") else { return adaptive };
+    if field.is_table() {
+        let mut bounds = field.section(report);
+        let min = bounds.optional(report, "min", Field::count).unwrap_or(ADAPTIVE.0);
+        let max = bounds.optional(report, "max", Field::count).unwrap_or(ADAPTIVE.1);
+        bounds.finish(report);
+        if min > max {
+            report.add(field.span, format!("`{}`: `min` is {min}, above `max`, which is {max}", field.name), None);
+        }
+        return Concurrency::Adaptive { min: min.min(max), max };
+    }
+    let read = match field.typed() {
+        Ok("adaptive") => Ok(adaptive),
+        Ok(other) => Err(format!("expected a number, `\"adaptive\"` or `{{ min = 1, max = 100 }}`, found `{other}`")),
+        Err(_) => field.count().map(Concurrency::Fixed),
+    };
+    read.unwrap_or_else(|cause| {
+        report.add(field.span, format!("`{}`: {cause}", field.name), None);
+        adaptive
+    })
+}
+
+fn breaker(section: &mut Section<'_>, report: &mut Report) -> Breaker {
+    let mut section = section.section(report, "breaker");
+    let failure_ratio = section.optional(report, "failure_ratio", Field::ratio).unwrap_or(BREAKER.failure_ratio);
+    let minimum = section.optional(report, "minimum", |field| u32::try_from(field.count()?).map_err(|_| "too many".to_owned()));
+    let window = section.optional(report, "window", duration).unwrap_or(BREAKER.window);
+    let open_for = section.optional(report, "open_for", duration).unwrap_or(BREAKER.open_for);
+    section.finish(report);
+    Breaker { failure_ratio, minimum: minimum.unwrap_or(BREAKER.minimum), window, open_for }
+}
+
+fn auth(section: &mut Section<'_>, report: &mut Report) -> Auth {
+    let mut section = section.section(report, "auth");
+    let bearer = section.optional(report, "bearer", secret).map(Auth::Bearer);
+    let hmac = section.optional(report, "hmac", secret).map(Auth::Hmac);
+    let basic = section.field("basic").and_then(|field| {
+        let mut section = field.section(report);
+        let user = section.required(report, "user", "\"bridge\"", |field| expand::text(field.typed()?));
+        let password = section.required(report, "password", "\"${env:PASSWORD}\"", secret);
+        section.finish(report);
+        Some(Auth::Basic { user: user?, password: password? })
+    });
+    let header = section.field("header").and_then(|field| {
+        let mut section = field.section(report);
+        let name = section.required(report, "name", "\"X-Api-Key\"", header_name);
+        let value = section.required(report, "value", "\"${env:API_KEY}\"", secret);
+        section.finish(report);
+        Some(Auth::Header { name: name?, value: value? })
+    });
+    let oauth2 = section.field("oauth2").and_then(|field| oauth2(&field, report));
+    let span = section.span();
+    section.finish(report);
+    let mut given: Vec<Auth> = [bearer, hmac, basic, header, oauth2].into_iter().flatten().collect();
+    if given.len() > 1 {
+        report.add(span, "more than one credential in `auth`; a destination takes one of `bearer`, `basic`, `header`, `oauth2` or `hmac`", None);
+    }
+    given.pop().unwrap_or_default()
+}
+
+fn oauth2(field: &Field<'_>, report: &mut Report) -> Option<Auth> {
+    let mut section = field.section(report);
+    let token_url = section.required(report, "token_url", "\"https://id.internal/oauth2/token\"", absolute_url);
+    let client_id = section.required(report, "client_id", "\"bridge\"", |field| expand::text(field.typed()?));
+    let client_secret = section.required(report, "client_secret", "\"${env:CLIENT_SECRET}\"", secret);
+    let scopes = section.optional(report, "scopes", |field| Ok(field.list()?.into_iter().map(|(scope, _)| scope.to_owned()).collect()));
+    let audience = section.optional(report, "audience", |field| expand::text(field.typed()?));
+    section.finish(report);
+    Some(Auth::OAuth2 { token_url: token_url?, client_id: client_id?, client_secret: client_secret?, scopes: scopes.unwrap_or_default(), audience })
+}
+
+fn header_name(field: &Field<'_>) -> Result<String, String> {
+    let name = field.typed()?;
+    http::HeaderName::from_bytes(name.as_bytes()).map(|name| name.as_str().to_owned()).map_err(|_| format!("`{name}` is no header name"))
+}
+
+fn headers(section: &mut Section<'_>, report: &mut Report) -> Vec<(String, SecretText)> {
+    let mut headers = Vec::new();
+    for (name, field) in section.section(report, "headers").entries() {
+        if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
+            report.add(field.span.clone(), format!("`{}`: `{name}` is no header name", field.name), None);
+            continue;
+        }
+        match secret(&field) {
+            Ok(value) => headers.push((name, value)),
+            Err(cause) => report.add(field.span.clone(), format!("`{}`: {cause}", field.name), None),
+        }
+    }
+    headers
+}
+
+fn tls(section: &mut Section<'_>, report: &mut Report) -> Tls {
+    let mut section = section.section(report, "tls");
+    let ca = section.optional(report, "ca", file);
+    let client_certificate = section.optional(report, "client_certificate", file);
+    let client_key = section.optional(report, "client_key", file);
+    if client_certificate.is_some() != client_key.is_some() {
+        report.add(section.span(), "`client_certificate` and `client_key` come together", None);
+    }
+    section.finish(report);
+    Tls { ca, client_certificate, client_key }
+}
+
+fn file(field: &Field<'_>) -> Result<PathBuf, String> {
+    let path = PathBuf::from(expand::text(field.typed()?)?);
+    match std::fs::metadata(&path) {
+        Ok(metadata) if metadata.is_file() => Ok(path),
+        Ok(_) => Err(format!("`{}` is not a file", path.display())),
+        Err(error) => Err(format!("failed to find `{}`: {error}", path.display())),
+    }
+}
+
+fn batch(section: &mut Section<'_>, report: &mut Report) -> Option<Batch> {
+    let mut section = section.section(report, "batch");
+    let max = section.optional(report, "max", Field::count).unwrap_or(100);
+    let linger = section.optional(report, "linger", duration).unwrap_or(Duration::from_millis(20));
+    let bytes = section.optional(report, "bytes", size).unwrap_or(1 << 20);
+    let format = section.optional(report, "as", |field| choice(field, &[("json-array", BatchFormat::JsonArray), ("ndjson", BatchFormat::Ndjson)]));
+    let per_item = section.optional(report, "results", |field| choice(field, &[("per-item", true), ("whole", false)]));
+    let there = section.is_there();
+    section.finish(report);
+    there.then_some(Batch { max, linger, bytes, format: format.unwrap_or(BatchFormat::JsonArray), per_item: per_item.unwrap_or(false) })
+}

@@ -1,0 +1,180 @@
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+use crate::plugin::{OnFault, Reuse};
+
+const LEAST: &str = "\
+[kafka]
+brokers = \"localhost:9092\"
+topics = [\"events\"]
+group = \"bridge\"
+dead_letters = \"bridge.dead-letters\"
+
+[plugins]
+directory = \"plugins\"
+";
+
+fn with(rest: &str) -> String {
+    format!("{LEAST}\n{rest}")
+}
+
+#[test]
+fn the_least_is_enough() {
+    let config = parse(LEAST, Path::new("/etc/keyway/keyway.toml")).unwrap();
+    assert_eq!(config.plugins.directory, Path::new("/etc/keyway/plugins"));
+    assert_eq!(config.lanes, Lanes::default());
+    assert_eq!(config.kafka.commit_every, Duration::from_millis(50));
+    assert_eq!(config.teams["default"].keys, ["*"]);
+}
+
+#[test]
+fn everything_can_be_said() {
+    let text = with(
+        r#"
+[kafka.properties]
+"security.protocol" = "SASL_SSL"
+"fetch.min.bytes" = 1
+
+[destinations.orders]
+url = "https://orders.internal/api"
+timeout = "5s"
+connect_timeout = "1s"
+concurrency = { min = 2, max = 64 }
+rate = "500/s"
+retry = { attempts = 8, backoff = "100ms..30s", within = "5m" }
+breaker = { failure_ratio = 0.8, minimum = 5, window = "20s", open_for = "2s" }
+on_exhausted = "hold"
+auth = { oauth2 = { token_url = "https://id.internal/token", client_id = "bridge", client_secret = "s", scopes = ["a", "b"] } }
+http = "2"
+proxy = "http://proxy.internal:3128"
+reply_cap = "8KiB"
+batch = { max = 10, linger = "5ms", bytes = "64KiB", as = "ndjson", results = "per-item" }
+[destinations.orders.headers]
+X-Source = "keyway"
+
+[destinations.ledger]
+url = "http://10.0.0.7:8080"
+concurrency = 4
+auth = { basic = { user = "bridge", password = "p" } }
+
+[teams.payments]
+keys = ["payment:*", "refund:*"]
+destinations = ["ledger"]
+limits = { cpu = "50ms", wall = "500ms", memory = "32MiB", output = "512KiB", requests = 5, headers = 10 }
+
+[failures]
+unrouted = "hold"
+
+[lanes]
+ordering = "partition"
+bytes = "16MiB"
+records = 1000
+drain = "3s"
+
+[replies]
+topic = "bridge.replies"
+
+[admin]
+listen = "0.0.0.0:8484"
+token = "t"
+"#,
+    );
+    let config = parse(&text, Path::new("keyway.toml")).unwrap();
+    let orders = &config.destinations["orders"];
+    assert_eq!(orders.concurrency, Concurrency::Adaptive { min: 2, max: 64 });
+    assert_eq!(orders.rate, Some(Rate { requests: 500, per: Duration::from_secs(1) }));
+    assert_eq!(orders.on_exhausted, OnExhausted::Hold);
+    assert_eq!(orders.batch.unwrap().format, BatchFormat::Ndjson);
+    assert!(matches!(&orders.auth, Auth::OAuth2 { scopes, .. } if scopes == &["a", "b"]));
+    assert_eq!(config.destinations["ledger"].concurrency, Concurrency::Fixed(4));
+    assert_eq!(config.teams["payments"].limits.requests, 5);
+    assert_eq!(config.failures.unrouted, Unrouted::Hold);
+    assert_eq!(config.kafka.properties["fetch.min.bytes"].resolve().unwrap().expose(), "1");
+    assert_eq!(config.lanes, Lanes { ordering: Ordering::Partition, bytes: 16 << 20, records: 1000, drain: Duration::from_secs(3) });
+    assert_eq!(config.replies.unwrap().topic, "bridge.replies");
+}
+
+#[test]
+fn a_secret_is_never_shown() {
+    let config = parse(&with("[destinations.a]\nurl = \"http://a\"\nauth = { bearer = \"hunter2\" }"), Path::new("keyway.toml")).unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+/// Each text with all that is said of it.
+#[test]
+fn every_problem_has_its_place_its_cause_and_its_mend() {
+    let cases = [
+        ("nothing at all", String::new()),
+        ("not TOML", "[kafka\nbrokers = 1".into()),
+        ("a key mistyped", with("[lanes]\nbyte = \"1MiB\"\n[destination.a]\nurl = \"http://a\"")),
+        ("wrong types", with("[lanes]\nbytes = 5\nrecords = \"many\"\ndrain = true\nordering = \"keys\"\n[destinations]\na = 5")),
+        (
+            "values that are none",
+            with(
+                "[destinations.a]\nurl = \"ftp://a\"\ntimeout = \"5 parsecs\"\nrate = \"fast\"\nretry = { attempts = 0, backoff = \"1s\" }\nconcurrency = \"some\"",
+            ),
+        ),
+        ("a URL with a password", with("[destinations.a]\nurl = \"https://me:secret@a/\"")),
+        (
+            "a missing secret",
+            with(
+                "[destinations.a]\nurl = \"http://a\"\nauth = { bearer = \"${env:KEYWAY_SURELY_MISSING}\" }\n[destinations.b]\nurl = \"http://b\"\nauth = { bearer = \"${file:/surely/missing}\" }",
+            ),
+        ),
+        ("two credentials", with("[destinations.a]\nurl = \"http://a\"\nauth = { bearer = \"x\", hmac = \"y\" }")),
+        ("properties that are Keyway's own", with("[kafka.properties]\n\"enable.auto.commit\" = true\n\"group.id\" = \"x\"")),
+        (
+            "a team without its destination",
+            with("[destinations.ledger]\nurl = \"http://a\"\n[teams.payments]\nkeys = [\"a*b\"]\ndestinations = [\"legder\"]"),
+        ),
+        ("dead letters among the topics", LEAST.replace("[\"events\"]", "[\"events\", \"bridge.dead-letters\"]")),
+        ("an open admin server without a token", with("[admin]\nlisten = \"0.0.0.0:8484\"")),
+        ("an untrusted key", LEAST.replace("directory", "trusted_keys = [\"abc\"]\ndirectory")),
+        ("an impossible topic", LEAST.replace("bridge.dead-letters", "dead letters")),
+        ("half a certificate", with("[destinations.a]\nurl = \"http://a\"\ntls = { client_key = \"/surely/missing\" }")),
+    ];
+    let mut shown = String::new();
+    for (name, text) in cases {
+        let report = parse(&text, Path::new("keyway.toml")).expect_err(name);
+        writeln!(shown, "## {name}\n{report}\n").unwrap();
+    }
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn a_missing_file_is_a_problem_like_any_other() {
+    let report = load(Path::new("/surely/missing/keyway.toml")).unwrap_err();
+    assert!(report.to_string().starts_with("/surely/missing/keyway.toml: failed to read the configuration"), "{report}");
+}
+
+#[test]
+fn a_problem_is_shown_with_its_lines() {
+    let report = parse(&with("[lanes]\nbyte = \"1MiB\""), Path::new("keyway.toml")).unwrap_err();
+    let pretty = report.to_pretty();
+    assert!(
+        pretty.contains("unknown key `lanes.byte`") && pretty.contains("byte = \"1MiB\"") && pretty.contains("did you mean `bytes`?"),
+        "{pretty}"
+    );
+}
+
+#[test]
+fn a_sidecar_is_read() {
+    let text = "keys = [\"order:*\"]\non_fault = \"hold\"\nreuse = { calls = 100, memory = \"8MiB\" }\n[settings]\nb = [1, 2]\na = \"text\"\nc = { d = true }\n[limits]\ncpu = \"20ms\"";
+    let sidecar = parse_sidecar(text, Path::new("order.toml")).unwrap();
+    assert_eq!(sidecar.keys.as_deref(), Some(&["order:*".to_owned()][..]));
+    assert_eq!(sidecar.on_fault, OnFault::Hold);
+    assert_eq!(sidecar.reuse, Some(Reuse { calls: 100, memory: 8 << 20 }));
+    let settings: Vec<(&str, &str)> = sidecar.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(settings, [("a", "text"), ("b", "[1,2]"), ("c", "{\"d\":true}")]);
+    assert_eq!(sidecar.limits.cpu, Some(Duration::from_millis(20)));
+    assert_eq!(parse_sidecar("", Path::new("order.toml")).unwrap(), crate::plugin::Sidecar::default());
+}
+
+#[test]
+fn a_sidecars_problems_are_all_reported() {
+    let report =
+        parse_sidecar("keys = []\non_fault = \"retry\"\nreuse = 0\nkey = \"x\"\n[limits]\ncpu = \"fast\"", Path::new("order.toml")).unwrap_err();
+    insta::assert_snapshot!(report);
+}
