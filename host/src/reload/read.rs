@@ -39,6 +39,13 @@ pub(super) struct Inputs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Digest([u8; 32]);
 
+#[cfg(test)]
+impl Digest {
+    pub(super) fn numbered(number: u8) -> Digest {
+        Digest([number; 32])
+    }
+}
+
 /// Why nothing came of reading.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unread {

@@ -106,12 +106,17 @@ impl Stamp {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn numbered(modified: u64) -> Stamp {
+        Stamp { device: 0, inode: 0, length: 0, modified: (modified.cast_signed(), 0), changed: (0, 0) }
+    }
+
     fn older_than(&self, age: Duration) -> bool {
         let last = self.modified.max(self.changed);
         let Ok(seconds) = u64::try_from(last.0) else { return false };
-        let then = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.saturating_add(1));
-        // A time in the future, by another machine's clock, is no old one.
-        SystemTime::now().duration_since(then).is_ok_and(|elapsed| elapsed >= age)
+        // Any file system may say anything: a time beyond the clock's range, one in the future by another machine's clock.
+        let then = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds.saturating_add(1)));
+        then.is_some_and(|then| SystemTime::now().duration_since(then).is_ok_and(|elapsed| elapsed >= age))
     }
 }
 

@@ -149,8 +149,10 @@ impl<C> Slots<C> {
                 note(&mut slot.versions, version.as_ref(), State::Retired, Some(why));
             }
         }
-        let shown: Vec<PluginName> = self.slots.iter().filter(|(_, slot)| slot.is_gone(now)).map(|(name, _)| name.clone()).collect();
-        for name in shown.iter().take(shown.len().saturating_sub(GONE_SHOWN)) {
+        let gone = self.slots.iter().filter(|(_, slot)| slot.is_gone(now));
+        let mut shown: Vec<_> = gone.map(|(name, slot)| (slot.absent_since, name.clone())).collect();
+        shown.sort_unstable();
+        for (_, name) in shown.iter().take(shown.len().saturating_sub(GONE_SHOWN)) {
             self.slots.remove(name);
         }
         if !freed.is_empty() {
