@@ -62,6 +62,15 @@ impl Report {
             .collect()
     }
 
+    /// The problems without their hints, in one line: for where there is room for no more.
+    pub fn summary(&self) -> String {
+        let problem = |problem: &Problem| match &problem.span {
+            Some(span) => format!("line {}: {}", self.line_and_column(span.start).0, problem.cause),
+            None => problem.cause.clone(),
+        };
+        self.problems.iter().map(problem).collect::<Vec<_>>().join("; ")
+    }
+
     fn line_and_column(&self, at: usize) -> (usize, usize) {
         let before = &self.text[..at.min(self.text.len())];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Handle, PluginStatus, Rehearse, Setup, State, Status, TrustedKeys, watcher};
 use crate::outcome::{Failure, Reason, Verdict};
-use crate::plugin::{Candidate, Description, Load, Loaded, OnFault, Plugin, Refusal, Sidecar, Tier};
+use crate::plugin::{Candidate, Description, Load, Loaded, Plugin, Refusal, Tier};
 use crate::policy::{Grant, Limits};
 use crate::record::Record;
 
@@ -73,16 +73,6 @@ impl Rehearse<String> for FakeCalls {
     }
 }
 
-/// A sidecar of one line: `keys a b`.
-fn sidecar(path: &Path, text: &str) -> Result<Sidecar, Refusal> {
-    match text.trim_end().split_once(' ') {
-        Some(("keys", keys)) => {
-            Ok(Sidecar { keys: Some(keys.split(' ').map(str::to_owned).collect()), on_fault: OnFault::Hold, ..Sidecar::default() })
-        }
-        _ => Err(Refusal { cause: format!("`{}` is no sidecar", path.display()), hint: None }),
-    }
-}
-
 /// A setup with the teams `default` (everything) and `payments` (`payment:*`).
 pub(super) fn setup(directory: &Path, trusted_keys: TrustedKeys) -> Setup {
     let grant = |team: &str, key: &str| {
@@ -90,7 +80,7 @@ pub(super) fn setup(directory: &Path, trusted_keys: TrustedKeys) -> Setup {
         (Arc::from(team), Arc::new(grant))
     };
     let teams = BTreeMap::from([grant("default", "*"), grant("payments", "payment:*")]);
-    Setup { directory: directory.to_owned(), teams, trusted_keys, sidecar }
+    Setup { directory: directory.to_owned(), teams, trusted_keys }
 }
 
 /// What serves, at each change: name and code.

@@ -11,6 +11,7 @@ use super::cases::Case;
 use super::read::{Digest, Inputs, Unread, read};
 use super::scan::Found;
 use super::signature::TrustedKeys;
+use crate::config::{Config, parse_sidecar};
 use crate::outcome::{Failure, Verdict};
 use crate::plugin::{Candidate, LimitsWish, Load, Loaded, Plugin, PluginName, Refusal, Sidecar, Tally, Version};
 use crate::policy::{Grant, Limits, Pattern, check_requests};
@@ -34,8 +35,18 @@ pub struct Setup {
     pub teams: BTreeMap<Arc<str>, Arc<Grant>>,
     /// Keys of which one must have signed a component; none asks for no signature.
     pub trusted_keys: TrustedKeys,
-    /// Reads a sidecar: its path, its text.
-    pub sidecar: fn(&Path, &str) -> Result<Sidecar, Refusal>,
+}
+
+impl Setup {
+    /// What the configuration says.
+    ///
+    /// # Errors
+    /// A trusted key that is none.
+    pub fn new(config: &Config) -> Result<Setup, String> {
+        let keys = &config.plugins.trusted_keys;
+        let trusted_keys = TrustedKeys::parse(keys).map_err(|(at, why)| format!("`{}` in `[plugins] trusted_keys`: {why}", keys[at]))?;
+        Ok(Setup { directory: config.plugins.directory.clone(), teams: config.teams.clone(), trusted_keys })
+    }
 }
 
 /// Plugins that are compiled or instantiated at once. One that takes seconds must not keep a small one waiting; more than two would take the
@@ -144,7 +155,10 @@ impl<L: Load, R: Rehearse<L::Code>> Gate<L, R> {
     async fn pass(&self, name: &PluginName, file: &Path, grant: Arc<Grant>, inputs: Inputs) -> Result<Passed<L::Code>, Refusal> {
         self.setup.trusted_keys.verify(&inputs.component, inputs.signature.as_deref())?;
         let sidecar = match &inputs.sidecar {
-            Some(text) => (self.setup.sidecar)(&file.with_extension("toml"), text)?,
+            Some(text) => parse_sidecar(text, &file.with_extension("toml")).map_err(|report| Refusal {
+                cause: format!("its sidecar is not accepted: {}", report.summary()),
+                hint: report.problems().iter().find_map(|problem| problem.hint.clone()),
+            })?,
             None => Sidecar::default(),
         };
         let limits = limits(&sidecar.limits, &grant)?;
@@ -197,12 +211,10 @@ fn parse_cases(texts: &[(String, String)]) -> Result<Vec<(String, Case)>, Refusa
 /// The patterns that are claimed, if the team's grant covers them all.
 fn claims(keys: &[String], grant: &Grant) -> Result<Vec<Pattern>, Refusal> {
     let refused = |cause: String, hint: Option<String>| Refusal { cause, hint };
-    // What the configuration holds was checked when it was read.
-    let granted: Vec<Pattern> = grant.keys.iter().filter_map(|key| key.parse().ok()).collect();
     let mut claims = Vec::with_capacity(keys.len());
     for key in keys {
         let claim: Pattern = key.parse().map_err(|why| refused(format!("`{key}` is not a key pattern: {why}"), None))?;
-        if !granted.iter().any(|granted| granted.covers(&claim)) {
+        if !grant.may_claim(&claim) {
             let team = &grant.team;
             let line: Vec<String> = grant.keys.iter().chain([key]).map(|key| format!("{key:?}")).collect();
             let hint = format!("add `keys = [{}]` to `[teams.{team}]` in keyway.toml, or claim other keys in the sidecar", line.join(", "));

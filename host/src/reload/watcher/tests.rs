@@ -196,11 +196,12 @@ async fn a_version_that_faults_is_rolled_back_and_not_tried_again() {
 async fn a_sidecar_alone_makes_a_new_version() {
     let host = Host::with(&[("order.wasm", &component("v1"))]).await;
     let before = host.plugin("order").unwrap().version.clone();
-    host.deploy("order.toml", b"keys order:* refund:*");
+    host.deploy("order.toml", br#"keys = ["order:*", "refund:*"]"#);
     host.until("reloaded", |_| host.plugin("order").is_some_and(|plugin| plugin.keys.len() == 2)).await;
     assert_ne!(host.plugin("order").unwrap().version, before);
-    host.deploy("order.toml", b"what?");
-    assert!(host.reaches("order", State::Refused).await.ends_with("is no sidecar"));
+    host.deploy("order.toml", b"\nkey = \"order\"\non_fault = \"retry\"\n");
+    let reason = host.reaches("order", State::Refused).await;
+    assert!(reason.starts_with("its sidecar is not accepted: line 2: ") && reason.contains("; line 3: "), "{reason}");
     assert_eq!(host.plugin("order").unwrap().keys.len(), 2);
 }
 
