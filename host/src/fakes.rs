@@ -200,7 +200,7 @@ impl Destinations {
     }
 }
 
-impl Deliver for Arc<Destinations> {
+impl Deliver for Destinations {
     async fn deliver(&self, request: &Request, stamp: Stamp<'_>) -> Delivery {
         match self.mood_of(&request.destination) {
             Mood::Down => Delivery::Held(request.destination.as_str().into()),

@@ -272,3 +272,12 @@ pub trait Load: Send + Sync + 'static {
     /// Why it is refused. Nothing of a refused candidate stays behind.
     fn load(&self, candidate: &Candidate) -> impl Future<Output = Result<Loaded<Self::Code>, Refusal>> + Send;
 }
+
+/// A shared one, for whoever else needs it too.
+impl<L: Load> Load for Arc<L> {
+    type Code = L::Code;
+
+    async fn load(&self, candidate: &Candidate) -> Result<Loaded<Self::Code>, Refusal> {
+        L::load(self, candidate).await
+    }
+}

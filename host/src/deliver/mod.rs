@@ -60,3 +60,18 @@ pub trait Deliver: Send + Sync + 'static {
     /// told of room before the loop had heard of a record that was held just then, so the loop asks again now and then.
     fn room(&self, destination: &str) -> usize;
 }
+
+/// A shared one, for whoever else needs it too.
+impl<D: Deliver> Deliver for Arc<D> {
+    async fn deliver(&self, request: &Request, stamp: Stamp<'_>) -> Delivery {
+        D::deliver(self, request, stamp).await
+    }
+
+    async fn recovered(&self) -> (Arc<str>, usize) {
+        D::recovered(self).await
+    }
+
+    fn room(&self, destination: &str) -> usize {
+        D::room(self, destination)
+    }
+}

@@ -4,6 +4,7 @@
 //! the guest does, and that no state survives it. Refuses to know what becomes of the verdict.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use crate::outcome::{Exchange, Failure, Next, Verdict};
 use crate::plugin::Plugin;
@@ -26,4 +27,17 @@ pub trait Transform: Send + Sync + 'static {
     /// # Errors
     /// As [`Transform::transform`].
     fn on_replies(&self, plugin: &Plugin<Self::Code>, record: &Record, exchanges: &[Exchange]) -> impl Future<Output = Result<Next, Failure>> + Send;
+}
+
+/// A shared one, for whoever else needs it too.
+impl<T: Transform> Transform for Arc<T> {
+    type Code = T::Code;
+
+    async fn transform(&self, plugin: &Plugin<Self::Code>, record: &Record) -> Result<Verdict, Failure> {
+        T::transform(self, plugin, record).await
+    }
+
+    async fn on_replies(&self, plugin: &Plugin<Self::Code>, record: &Record, exchanges: &[Exchange]) -> Result<Next, Failure> {
+        T::on_replies(self, plugin, record, exchanges).await
+    }
 }
