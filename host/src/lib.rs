@@ -19,6 +19,8 @@ pub mod policy;
 
 pub mod config;
 
+pub mod cluster;
+
 pub mod consume;
 
 pub mod run;

@@ -271,6 +271,8 @@ impl Broker {
     }
 }
 
-fn block_on<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
+/// Waits for one answer, also from within a test that is async itself: a runtime cannot be entered twice on one thread.
+fn block_on<F: Future<Output: Send> + Send>(future: F) -> F::Output {
+    let wait = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future);
+    std::thread::scope(|scope| scope.spawn(wait).join().expect("an answer"))
 }

@@ -4,6 +4,16 @@
 //! [`Assignment`], and that a revocation waits for the loop's answer (with a deadline) before the partition goes. Refuses to know what a
 //! key means or when an offset is settled.
 
+mod copy;
+mod kafka;
+mod queue;
+mod rebalance;
+mod refetch;
+mod stays;
+mod thread;
+
+pub use kafka::{Kafka, KafkaOffsets};
+
 use std::sync::Arc;
 
 use tokio::sync::oneshot;

@@ -4,10 +4,12 @@
 //! dropping a ticket never counts as settling. Refuses to know why a record ended as it did.
 
 mod beyond;
+mod kafka_offsets;
 mod ledger;
 
 use std::sync::Arc;
 
+pub use kafka_offsets::{Offsets, offsets};
 pub use ledger::{Ledger, Opened, Ticket};
 
 use crate::outcome::{Failure, Reply};

@@ -1,0 +1,237 @@
+//! Settings and log of the clients.
+
+use std::sync::Mutex;
+
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
+
+use crate::config::Kafka;
+
+/// Properties that librdkafka knows for consumers only (its CONFIGURATION.md, column C). A producer would warn of each.
+const CONSUMER_ONLY: [&str; 32] = [
+    "allow.auto.create.topics",
+    "auto.commit.interval.ms",
+    "auto.offset.reset",
+    "check.crcs",
+    "consume.callback.max.messages",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.partition.eof",
+    "fetch.error.backoff.ms",
+    "fetch.max.bytes",
+    "fetch.message.max.bytes",
+    "fetch.min.bytes",
+    "fetch.queue.backoff.ms",
+    "fetch.wait.max.ms",
+    "group.id",
+    "group.instance.id",
+    "group.protocol",
+    "group.protocol.type",
+    "group.remote.assignor",
+    "heartbeat.interval.ms",
+    "isolation.level",
+    "max.partition.fetch.bytes",
+    "max.poll.interval.ms",
+    "offset.store.method",
+    "offset.store.path",
+    "offset.store.sync.interval.ms",
+    "partition.assignment.strategy",
+    "queued.max.messages.kbytes",
+    "queued.min.messages",
+    "session.timeout.ms",
+    "coordinator.query.interval.ms",
+    "client.rack",
+];
+
+/// Properties that it knows for producers only (column P). A consumer would warn of each.
+const PRODUCER_ONLY: [&str; 24] = [
+    "acks",
+    "batch.num.messages",
+    "batch.size",
+    "compression.codec",
+    "compression.level",
+    "compression.type",
+    "delivery.report.only.error",
+    "delivery.timeout.ms",
+    "enable.gapless.guarantee",
+    "enable.idempotence",
+    "linger.ms",
+    "message.send.max.retries",
+    "message.timeout.ms",
+    "partitioner",
+    "queue.buffering.backpressure.threshold",
+    "queue.buffering.max.kbytes",
+    "queue.buffering.max.messages",
+    "queue.buffering.max.ms",
+    "queuing.strategy",
+    "request.required.acks",
+    "request.timeout.ms",
+    "retries",
+    "sticky.partitioning.linger.ms",
+    "transactional.id",
+];
+
+/// What every client begins with: the brokers and the operator's properties, but for those of the other kind of client.
+///
+/// `defaults` are the host's own wishes, which the operator may overrule; `fixed` are not for the operator to choose.
+///
+/// # Errors
+/// A property whose value comes from a file that cannot be read.
+fn client(kafka: &Kafka, skipped: &[&str], defaults: &[(&str, &str)], fixed: &[(&str, &str)]) -> Result<ClientConfig, String> {
+    let mut client = ClientConfig::new();
+    for (name, value) in defaults {
+        client.set(*name, *value);
+    }
+    for (name, value) in &kafka.properties {
+        if !skipped.contains(&name.as_str()) {
+            client.set(name, value.resolve().map_err(|error| format!("resolve `kafka.properties.\"{name}\"`: {error}"))?.expose());
+        }
+    }
+    client.set("bootstrap.servers", &kafka.brokers);
+    for (name, value) in fixed {
+        client.set(*name, *value);
+    }
+    Ok(client)
+}
+
+/// Settings of a consumer, bounded in memory: what librdkafka fetches ahead is at most `PREFETCH_KIB` and one fetch more.
+///
+/// # Errors
+/// A property whose value comes from a file that cannot be read.
+pub fn consumer(kafka: &Kafka, client_id: &str) -> Result<ClientConfig, String> {
+    let defaults = [
+        ("client.id", client_id),
+        ("auto.offset.reset", "earliest"),
+        ("isolation.level", "read_committed"),
+        ("queued.max.messages.kbytes", PREFETCH_KIB),
+        ("fetch.max.bytes", FETCH_BYTES),
+        // The default of 1 s would stall a reader whose prefetch was full for a moment.
+        ("fetch.queue.backoff.ms", "20"),
+        ("statistics.interval.ms", "5000"),
+    ];
+    let fixed = [
+        ("group.id", kafka.group.as_str()),
+        // The ledger alone says what may be committed.
+        ("enable.auto.commit", "false"),
+        ("enable.auto.offset.store", "false"),
+        // A mistyped topic must be an error, not a new topic.
+        ("allow.auto.create.topics", "false"),
+    ];
+    client(kafka, &PRODUCER_ONLY, &defaults, &fixed)
+}
+
+/// 16 MiB ahead are a few thousand records of usual size: at 5 ms of latency and hundreds in flight, a tenth of a second.
+const PREFETCH_KIB: &str = "16384";
+
+/// Half of the prefetch, so that the overshoot of one fetch stays below the budget's own size. A larger record still comes, alone.
+const FETCH_BYTES: &str = "8388608";
+
+/// Settings of a producer that loses nothing: idempotent, acknowledged by all replicas.
+///
+/// # Errors
+/// A property whose value comes from a file that cannot be read.
+pub fn producer(kafka: &Kafka, client_id: &str) -> Result<ClientConfig, String> {
+    let defaults = [
+        ("client.id", client_id),
+        // A dead letter blocks its key until it is acknowledged; the caller tries again after this.
+        ("delivery.timeout.ms", "30000"),
+        // The broker is the judge of what is too large, not the client's own default of 1 MB.
+        ("message.max.bytes", "104857600"),
+        ("compression.type", "zstd"),
+        // Memory bound of what waits for the broker.
+        ("queue.buffering.max.kbytes", "32768"),
+    ];
+    let fixed = [("acks", "all"), ("enable.idempotence", "true")];
+    client(kafka, &CONSUMER_ONLY, &defaults, &fixed)
+}
+
+/// Settings of an admin client.
+///
+/// # Errors
+/// A property whose value comes from a file that cannot be read.
+pub fn admin(kafka: &Kafka, client_id: &str) -> Result<ClientConfig, String> {
+    let skipped: Vec<&str> = CONSUMER_ONLY.into_iter().chain(PRODUCER_ONLY).collect();
+    client(kafka, &skipped, &[("client.id", client_id)], &[])
+}
+
+/// An error in words, without the value of a property, which may be a secret.
+pub fn describe(error: &KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(_, description, name, _) if description.contains("No such configuration property") => {
+            format!("`kafka.properties.\"{name}\"` is no property of librdkafka {}", rdkafka::util::get_rdkafka_version().1)
+        }
+        KafkaError::ClientConfig(_, _, name, _) => format!("`kafka.properties.\"{name}\"` has a value that librdkafka does not take"),
+        KafkaError::ClientCreation(description) => format!("librdkafka takes these properties one by one, but not together: {description}"),
+        other => other.to_string(),
+    }
+}
+
+/// Brings librdkafka's log and errors into the host's, and keeps the last error for whoever has to explain a missing answer.
+#[derive(Debug, Default)]
+pub struct ClientLog {
+    last: Mutex<Option<String>>,
+}
+
+impl ClientLog {
+    /// The last error that a broker or the network caused, in librdkafka's words.
+    pub fn last_error(&self) -> Option<String> {
+        self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Keeps and logs an error. Levels go by consequence: what librdkafka tries again by itself is a warning.
+    pub fn report(&self, error: &KafkaError, reason: &str) {
+        // "All brokers are down" says less than what came before it.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(reason.to_owned());
+        }
+        match error.rdkafka_error_code() {
+            Some(code) if needs_a_person(code) => tracing::error!(%code, reason, "Kafka refuses this host"),
+            Some(code) => tracing::warn!(%code, reason, "Kafka cannot be reached as it should; librdkafka goes on trying"),
+            None => tracing::warn!(%error, reason, "Kafka client error"),
+        }
+    }
+}
+
+/// Errors that time does not mend.
+fn needs_a_person(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::Authentication
+            | RDKafkaErrorCode::SaslAuthenticationFailed
+            | RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::GroupAuthorizationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed
+            | RDKafkaErrorCode::SSL
+            | RDKafkaErrorCode::Fatal
+    )
+}
+
+impl ClientContext for ClientLog {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::error!(target: "librdkafka", facility, "{line}");
+            }
+            // Failed connections come at this level and again as an error event, which says more.
+            RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, "{line}"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(target: "librdkafka", facility, "{line}"),
+            RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{line}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.report(&error, reason);
+    }
+}
+
+impl ConsumerContext for ClientLog {}
+
+impl AsRef<ClientLog> for ClientLog {
+    fn as_ref(&self) -> &ClientLog {
+        self
+    }
+}

@@ -1,0 +1,91 @@
+//! Looking for topics, and making the host's own.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::types::RDKafkaErrorCode as Code;
+use tokio::time::timeout;
+
+use super::ClientLog;
+
+/// What a broker says of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// It is there, with so many partitions.
+    Partitions(usize),
+    /// It is not there.
+    Missing,
+}
+
+/// Looks between which librdkafka's errors are heard, so that a missing answer can be explained.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Asks for one topic. Blocks for at most `deadline`.
+///
+/// # Errors
+/// No broker answered, or it refused to say, in words for the operator.
+pub fn find<C: AsRef<ClientLog> + ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    brokers: &str,
+    topic: &str,
+    deadline: Duration,
+) -> Result<Found, String> {
+    let mut left = deadline;
+    let metadata = loop {
+        match consumer.fetch_metadata(Some(topic), left.min(LOOK)) {
+            Ok(metadata) => break metadata,
+            Err(_) if left > LOOK => {
+                left -= LOOK;
+                hear_errors(consumer);
+            }
+            Err(error) => {
+                hear_errors(consumer);
+                let cause = consumer.context().as_ref().as_ref().last_error().unwrap_or_else(|| error.to_string());
+                return Err(format!("reach a broker at `{brokers}` within {deadline:?}: {cause}"));
+            }
+        }
+    };
+    let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(Found::Missing) };
+    match found.error().map(Code::from) {
+        None => Ok(Found::Partitions(found.partitions().len())),
+        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => Ok(Found::Missing),
+        Some(other) => Err(format!("look up topic `{topic}`: {other}")),
+    }
+}
+
+/// Serves the events that wait. A consumer that has subscribed to nothing has no records among them.
+fn hear_errors<C: ConsumerContext>(consumer: &BaseConsumer<C>) {
+    // Bounded, since a broken connection can bring events faster than they are served.
+    for _ in 0..100 {
+        if consumer.poll(Duration::ZERO).is_none() {
+            break;
+        }
+    }
+}
+
+/// Makes a topic with the cluster's own defaults for partitions, replication and retention. That it exists already is fine.
+///
+/// # Errors
+/// The cluster does not allow it, or did not answer within `deadline`; in words for the operator.
+pub async fn ensure(admin: &ClientConfig, topic: &str, deadline: Duration) -> Result<(), String> {
+    let failed = |cause: String| format!("create topic `{topic}`: {cause}");
+    let client: AdminClient<ClientLog> = admin.create_with_context(ClientLog::default()).map_err(|error| failed(super::describe(&error)))?;
+    // -1 leaves both to the broker (KIP-464).
+    let wanted = NewTopic::new(topic, -1, TopicReplication::Fixed(-1));
+    let options = AdminOptions::new().operation_timeout(Some(deadline)).request_timeout(Some(deadline));
+    let created = timeout(deadline * 2, client.create_topics([&wanted], &options))
+        .await
+        .map_err(|_| failed(format!("no answer within {:?}", deadline * 2)))?
+        .map_err(|error| failed(error.to_string()))?;
+    match created.into_iter().next() {
+        Some(Ok(_)) => {
+            tracing::info!(topic, "created a topic");
+            Ok(())
+        }
+        Some(Err((_, Code::TopicAlreadyExists))) => Ok(()),
+        Some(Err((_, code))) => Err(failed(code.to_string())),
+        None => Err(failed("the broker gave no answer for it".into())),
+    }
+}

@@ -1,0 +1,237 @@
+//! Rebalances: what happens inside the poll when partitions come and go.
+//!
+//! librdkafka hands a rebalance to the thread that polls and waits until it is done with. Everything here therefore has a deadline, and the
+//! sum of the deadlines is far below `max.poll.interval.ms` (300 s).
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::statistics::Statistics;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
+
+use super::copy::readable;
+use super::queue::Queue;
+use super::stays::Stays;
+use super::{Assigned, Event, Revoked};
+use crate::cluster::ClientLog;
+use crate::observe::Metrics;
+use crate::settle::{Mark, offsets};
+
+/// Tries to read what was committed, one after another, each with this deadline. A coordinator that moves needs some seconds.
+const COMMITTED: Duration = Duration::from_secs(10);
+
+/// Tries in all; then the partition starts without its settled-beyond map, which repeats requests but loses nothing.
+const COMMITTED_TRIES: u32 = 3;
+
+/// Longest wait for the acknowledgement of a last commit. What is not acknowledged is sent again by the next owner.
+const LAST_COMMIT: Duration = Duration::from_secs(10);
+
+/// Looks at the loop's answer. The thread must not be woken by the runtime that it waits for, so it looks.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// What the callbacks work with.
+pub(super) struct Context {
+    pub(super) log: ClientLog,
+    pub(super) queue: Arc<Queue>,
+    pub(super) stays: Arc<Stays>,
+    pub(super) metrics: Arc<Metrics>,
+    /// How long the loop may take to let partitions go.
+    pub(super) release_within: Duration,
+    /// The consumer itself, for commits that are waited for on another thread.
+    pub(super) consumer: Mutex<Weak<BaseConsumer<Context>>>,
+    /// Whether intake stands still, so that partitions that come meanwhile stand still too.
+    pub(super) paused: AtomicBool,
+    /// Whether the source is ending: nobody is asked any more.
+    pub(super) closing: Arc<AtomicBool>,
+    /// Stays whose first record has not come yet, with the committed offset at which it was expected.
+    pub(super) expected: Mutex<Vec<(Arc<crate::record::Assignment>, i64)>>,
+}
+
+impl Context {
+    fn assign(&self, consumer: &BaseConsumer<Context>, list: &TopicPartitionList) {
+        let committed = self.committed(consumer, list);
+        let mut begun = Vec::with_capacity(list.count());
+        for element in list.elements() {
+            let (topic, partition) = (element.topic(), element.partition());
+            let found = committed.as_ref().and_then(|committed| committed.find_partition(topic, partition));
+            let offset = found.as_ref().and_then(|found| match found.offset() {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            });
+            let metadata = found.and_then(|found| readable(|| found.metadata().to_owned())).unwrap_or_default();
+            let assignment = self.stays.begin(topic, partition);
+            if let Some(offset) = offset {
+                self.expected.lock().unwrap_or_else(PoisonError::into_inner).push((Arc::clone(&assignment), offset));
+            }
+            begun.push(Assigned { assignment, committed: offset, metadata });
+        }
+        tracing::info!(partitions = begun.len(), "partitions were assigned");
+        // Before any of their records can come: those come through the same thread.
+        self.queue.put_event(Event::Assigned(begun));
+        let assigned = match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_assign(list),
+            RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(list),
+        };
+        if let Err(error) = assigned {
+            tracing::error!(%error, "Kafka gave partitions that could not be taken");
+        }
+        if self.paused.load(Ordering::Relaxed)
+            && let Err(error) = consumer.pause(list)
+        {
+            tracing::warn!(%error, "new partitions could not be paused");
+        }
+    }
+
+    fn committed(&self, consumer: &BaseConsumer<Context>, list: &TopicPartitionList) -> Option<TopicPartitionList> {
+        if list.count() == 0 {
+            return None;
+        }
+        for attempt in 1..=COMMITTED_TRIES {
+            let mut wanted = TopicPartitionList::with_capacity(list.count());
+            for element in list.elements() {
+                wanted.add_partition(element.topic(), element.partition());
+            }
+            match consumer.committed_offsets(wanted, COMMITTED) {
+                Ok(committed) if committed.elements().iter().all(|element| element.error().is_ok()) => return Some(committed),
+                Ok(_) => tracing::warn!(attempt, "the committed offsets of some partitions could not be read"),
+                Err(error) => tracing::warn!(attempt, %error, "the committed offsets could not be read"),
+            }
+            if self.closing.load(Ordering::Acquire) {
+                break;
+            }
+        }
+        tracing::error!("partitions start without what was settled beyond their committed offsets; those records are sent again");
+        None
+    }
+
+    fn revoke(&self, consumer: &BaseConsumer<Context>, list: &TopicPartitionList) {
+        let lost = consumer.assignment_lost();
+        let ended: Vec<_> = list.elements().iter().filter_map(|element| self.stays.end(element.topic(), element.partition())).collect();
+        if !ended.is_empty() && !self.closing.load(Ordering::Acquire) {
+            tracing::info!(partitions = ended.len(), lost, "partitions are revoked");
+            let (release, released) = oneshot::channel();
+            let assignments = ended.iter().map(|assignment| assignment.id).collect();
+            let marks =
+                if self.queue.put_event(Event::Revoked(Revoked { assignments, lost, release })) { self.await_release(released) } else { Vec::new() };
+            // Whatever the loop answers, only what is being revoked is committed here.
+            let marks: Vec<Mark> = marks.into_iter().filter(|mark| ended.iter().any(|ended| ended.id == mark.assignment.id)).collect();
+            // Lost partitions have another owner already, whose commits must not be overwritten; ask again, since they may have been lost while draining.
+            if !marks.is_empty() && !lost && !consumer.assignment_lost() {
+                if let Err(error) = self.last_commit(&marks) {
+                    tracing::warn!(error, "partitions go without their last commit; what it covered is sent again");
+                }
+            }
+        }
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner).retain(|(assignment, _)| self.stays.has(assignment));
+        let unassigned = match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
+            RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.unassign(),
+        };
+        if let Err(error) = unassigned {
+            tracing::error!(%error, "partitions that Kafka takes away could not be given up");
+        }
+    }
+
+    fn await_release(&self, mut released: oneshot::Receiver<Vec<Mark>>) -> Vec<Mark> {
+        let mut left = self.release_within;
+        loop {
+            match released.try_recv() {
+                Ok(marks) => return marks,
+                Err(TryRecvError::Closed) => return Vec::new(),
+                Err(TryRecvError::Empty) if left.is_zero() || self.closing.load(Ordering::Acquire) => {
+                    tracing::warn!(within = ?self.release_within, "partitions go before their records in progress were done; the next owner sends those again");
+                    return Vec::new();
+                }
+                Err(TryRecvError::Empty) => {
+                    let look = LOOK.min(left);
+                    std::thread::park_timeout(look);
+                    left -= look;
+                }
+            }
+        }
+    }
+
+    /// Commits and waits for Kafka's word, but not for ever: librdkafka's own call has no deadline, so it runs on a thread of its own.
+    ///
+    /// # Errors
+    /// It is not known to be committed, in words for the log.
+    pub(super) fn last_commit(&self, marks: &[Mark]) -> Result<(), String> {
+        let Some(consumer) = self.consumer.lock().unwrap_or_else(PoisonError::into_inner).upgrade() else {
+            return Err("commit for the last time: the consumer is closed".into());
+        };
+        let list = offsets(marks);
+        let (done, finished) = sync_channel(1);
+        std::thread::Builder::new()
+            .name("keyway-commit".into())
+            .spawn(move || {
+                // Nobody listens any more when the deadline has passed.
+                let _ = done.send(consumer.commit(&list, CommitMode::Sync));
+            })
+            .map_err(|error| format!("commit for the last time: no thread for it: {error}"))?;
+        match finished.recv_timeout(LAST_COMMIT) {
+            Ok(result) => {
+                self.metrics.commit(result.is_ok());
+                result.map_err(|error| format!("commit for the last time: {error}"))
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                self.metrics.commit(false);
+                Err(format!("commit for the last time within {LAST_COMMIT:?}"))
+            }
+        }
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(&self, consumer: &BaseConsumer<Context>, code: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        match code {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, list),
+            _ => self.revoke(consumer, list),
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        self.metrics.commit(result.is_ok());
+        if let Err(error) = result {
+            tracing::warn!(%error, "a commit failed; the next one covers it");
+        }
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        self.log.log(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.log.report(&error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        for topic in statistics.topics.values() {
+            for partition in topic.partitions.values() {
+                if self.stays.of(&topic.topic, partition.partition).is_none() || partition.hi_offset < 0 {
+                    continue;
+                }
+                // With nothing committed yet, all that the log holds is still to do.
+                let settled = if partition.committed_offset >= 0 { partition.committed_offset } else { partition.lo_offset.max(0) };
+                let end = if partition.ls_offset >= 0 { partition.ls_offset } else { partition.hi_offset };
+                self.metrics.lag(&topic.topic, partition.partition, (end - settled).max(0));
+            }
+        }
+    }
+}
+
+impl AsRef<ClientLog> for Context {
+    fn as_ref(&self) -> &ClientLog {
+        &self.log
+    }
+}
