@@ -4,8 +4,18 @@
 //! between destinations, that every address is checked before it is dialled, and that a secret appears on the wire and nowhere else.
 //! Refuses to know records, keys and plugins.
 
+mod client;
+mod destination;
+mod dial;
+mod headers;
+mod http;
+mod reply;
+mod target;
+mod tls;
+
 use std::sync::Arc;
 
+pub use self::http::{Http, Unusable};
 use crate::outcome::{FailedRequest, Reply, Request};
 
 /// What became of a request.
@@ -27,7 +37,7 @@ pub enum Delivery {
         /// What is known of the request, for a dead letter.
         request: FailedRequest,
     },
-    /// The request breaks a rule, and was not sent: unknown destination, path that leaves the base URL, forbidden header, denied address.
+    /// The request breaks a rule, and was not sent: unknown destination, path that leaves the base URL, forbidden header.
     Denied {
         /// The rule, in words.
         detail: String,

@@ -1,0 +1,48 @@
+//! TLS of one destination: whom it trusts, and what it shows of itself.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use hyper_rustls::ConfigBuilderExt;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+
+use crate::config::Tls;
+
+/// Builds the TLS settings of a destination.
+///
+/// # Errors
+/// The file that cannot be used, or that there is no authority to trust.
+pub(super) fn client_config(tls: &Tls) -> Result<ClientConfig, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
+    let builder = match &tls.ca {
+        Some(path) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates(path)? {
+                roots.add(certificate).map_err(|error| format!("`tls.ca`: `{}` holds no authority: {error}", path.display()))?;
+            }
+            builder.with_root_certificates(roots)
+        }
+        None => builder
+            .with_native_roots()
+            .map_err(|error| format!("no authorities to trust are installed on this system ({error}); name some in `tls.ca`"))?,
+    };
+    match (&tls.client_certificate, &tls.client_key) {
+        (Some(certificate), Some(key)) => {
+            let private = PrivateKeyDer::from_pem_file(key).map_err(|error| format!("`tls.client_key`: `{}`: {error}", key.display()))?;
+            builder
+                .with_client_auth_cert(certificates(certificate)?, private)
+                .map_err(|error| format!("`tls.client_certificate`: `{}` with `{}`: {error}", certificate.display(), key.display()))
+        }
+        (None, None) => Ok(builder.with_no_client_auth()),
+        _ => Err("`tls.client_certificate` and `tls.client_key` are only of use together".to_owned()),
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read = || CertificateDer::pem_file_iter(path)?.collect::<Result<Vec<_>, _>>();
+    let found = read().map_err(|error| format!("`{}`: {error}", path.display()))?;
+    if found.is_empty() { Err(format!("`{}` holds no certificate in PEM form", path.display())) } else { Ok(found) }
+}
