@@ -22,6 +22,7 @@ use url::{Position, Url};
 use super::dial::{Bounded, Guard, Way};
 use super::{reply, tls};
 use crate::config::{Concurrency, Destination, HttpVersions, Tls};
+use crate::outcome::Reply;
 
 /// How long an idle connection is kept. Below the 60 s and more after which common servers and balancers close theirs, so that few requests
 /// meet a connection that is being closed.
@@ -71,6 +72,12 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+}
+
+impl Answer {
+    pub(super) fn into_reply(self, attempts: u32) -> Reply {
+        reply::reply(self.status, &self.headers, self.body, attempts)
+    }
 }
 
 /// Why no reply came, in words.

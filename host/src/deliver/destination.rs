@@ -7,9 +7,14 @@ use bytes::Bytes;
 use http::header::{HeaderMap, HeaderValue};
 use http::{Method, Uri};
 use http_body_util::Full;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
+use super::breaker::BreakerState;
 use super::client::{Answer, Client, Fault, Settings};
+use super::gate::{Ended, Gate, Permit, Snapshot, Turn};
+use super::memory::{Memory, Past};
+use super::rate::Pace;
 use super::reply::{self, Class};
 use super::target::{Target, shown};
 use super::{Delivery, Stamp, headers};
@@ -18,14 +23,51 @@ use crate::config::OnExhausted;
 use crate::observe::Metrics;
 use crate::outcome::{FailedRequest, Request};
 
+/// One attempt over the wire: the HTTP client, or a test's stand-in for it.
+pub(super) trait Wire: Send + Sync + 'static {
+    fn send(&self, request: http::Request<Full<Bytes>>) -> impl Future<Output = Result<Answer, Fault>> + Send;
+}
+
+impl Wire for Client {
+    fn send(&self, request: http::Request<Full<Bytes>>) -> impl Future<Output = Result<Answer, Fault>> + Send {
+        Client::send(self, request)
+    }
+}
+
 /// One destination with its policy and its state.
-pub(super) struct Destination {
+pub(super) struct Destination<W = Client> {
     name: Arc<str>,
     target: Target,
-    client: Client,
+    wire: W,
+    gate: Arc<Gate>,
+    pace: Option<Pace>,
+    memory: Memory,
     retry: config::Retry,
     on_exhausted: OnExhausted,
     metrics: Arc<Metrics>,
+}
+
+/// A destination as it is at one moment, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DestinationStatus {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its base URL.
+    pub url: String,
+    /// What the breaker does.
+    pub breaker: BreakerState,
+    /// Requests on the wire, or waiting for the rate.
+    pub in_flight: usize,
+    /// Requests that may be in flight at this moment.
+    pub limit: usize,
+    /// Requests that wait for a permit or for their next attempt.
+    pub waiting: usize,
+    /// Requests turned away and not yet called back, as far as is known.
+    pub held: usize,
+    /// Since when there have been any.
+    pub held_since: Option<SystemTime>,
+    /// The last attempt that failed, and when.
+    pub last_error: Option<(SystemTime, String)>,
 }
 
 /// A request that keeps the rules, ready for any number of attempts.
@@ -34,33 +76,58 @@ struct Prepared {
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
+    key: HeaderValue,
     index: u32,
 }
 
-/// What is known of the last attempt.
+/// How one attempt ended.
 enum Last {
     Answered(Answer),
     Failed(Fault),
 }
 
-impl Destination {
+impl Destination<Client> {
     /// # Errors
     /// What of the settings cannot be used.
-    pub(super) fn new(settings: &config::Destination, metrics: Arc<Metrics>) -> Result<Destination, String> {
+    pub(super) fn new(settings: &config::Destination, recovery: Arc<Notify>, metrics: Arc<Metrics>) -> Result<Destination, String> {
+        Destination::over(Client::new(&Settings::of(settings))?, settings, recovery, metrics)
+    }
+}
+
+impl<W: Wire> Destination<W> {
+    /// # Errors
+    /// What of the settings cannot be used.
+    pub(super) fn over(wire: W, settings: &config::Destination, recovery: Arc<Notify>, metrics: Arc<Metrics>) -> Result<Destination<W>, String> {
+        let pace = match settings.rate {
+            Some(rate) => Some(Pace::new(rate).ok_or("`rate` lets no request through")?),
+            None => None,
+        };
         Ok(Destination {
             name: Arc::clone(&settings.name),
             target: Target::new(&settings.url)?,
-            client: Client::new(&Settings::of(settings))?,
+            wire,
+            gate: Gate::new(settings, recovery, Arc::clone(&metrics)),
+            pace,
+            memory: Memory::default(),
             retry: settings.retry,
             on_exhausted: settings.on_exhausted,
             metrics,
         })
     }
 
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    pub(super) fn status(&self) -> DestinationStatus {
+        let Snapshot { breaker, in_flight, limit, waiting, held, held_since, last_error } = self.gate.snapshot();
+        DestinationStatus { name: Arc::clone(&self.name), url: self.target.text(), breaker, in_flight, limit, waiting, held, held_since, last_error }
+    }
+
     /// Performs a request with all its attempts.
     pub(super) async fn deliver(&self, request: &Request, stamp: Stamp<'_>) -> Delivery {
         match self.prepare(request, stamp) {
-            Ok(prepared) => self.perform(prepared).await,
+            Ok(prepared) => self.perform(&prepared).await,
             Err(detail) => Delivery::Denied {
                 detail,
                 request: FailedRequest {
@@ -79,44 +146,107 @@ impl Destination {
         let uri = self.target.join(&request.path)?;
         let mut headers = headers::headers(request, &[])?;
         let key = HeaderValue::from_str(stamp.idempotency_key).map_err(|_| "the record's topic makes no `Idempotency-Key`".to_owned())?;
-        headers.insert(headers::IDEMPOTENCY_KEY, key);
+        headers.insert(headers::IDEMPOTENCY_KEY, key.clone());
         let body = request.body.as_ref().map_or_else(Bytes::new, |body| Bytes::copy_from_slice(body.as_bytes()));
-        Ok(Prepared { method, uri, headers, body, index: stamp.index })
+        Ok(Prepared { method, uri, headers, body, key, index: stamp.index })
     }
 
-    async fn perform(&self, prepared: Prepared) -> Delivery {
-        let deadline = Instant::now() + self.retry.within;
-        let mut attempts = 0;
+    async fn perform(&self, prepared: &Prepared) -> Delivery {
+        let Some(_place) = self.gate.enter(prepared.body.len()) else { return self.held() };
+        let mut past = self.memory.take(prepared.key.as_bytes());
+        let mut deadline = None;
+        let mut turn = Turn::First;
         loop {
-            attempts += 1;
-            let last = self.attempt(&prepared).await;
-            let wait = match &last {
-                Last::Answered(answer) => {
-                    let status = answer.status.as_u16();
-                    match reply::class(status) {
-                        Class::Done => {
-                            return Delivery::Done(reply::reply(answer.status, &answer.headers, answer.body.clone(), attempts));
-                        }
-                        Class::Never | Class::Credential => {
-                            return Delivery::Refused {
-                                reply: reply::reply(answer.status, &answer.headers, answer.body.clone(), attempts),
-                                request: self.failed(&prepared, attempts, &last),
-                            };
-                        }
-                        Class::Again => reply::retry_after(&answer.headers, SystemTime::now()),
+            let Some(permit) = self.permit(turn).await else { return self.held_after(prepared, past) };
+            if turn == Turn::Retry {
+                self.metrics.retry(&self.name);
+            }
+            let deadline = *deadline.get_or_insert_with(|| permit.begun() + self.retry.within);
+            let (last, wish) = self.attempt(prepared, permit, &mut past).await;
+            match wish {
+                Wish::End => return self.answered(prepared, past.attempts, last),
+                Wish::Hold => return self.turned_away(prepared, past),
+                Wish::Again(asked) => {
+                    let Some(wait) = self.next_attempt(past.attempts, deadline, asked) else { return self.exhausted(prepared, past, last) };
+                    if !self.gate.is_closed() {
+                        return self.turned_away(prepared, past);
+                    }
+                    turn = Turn::Retry;
+                    tokio::select! {
+                        () = sleep(wait) => {}
+                        // The next turn of the loop finds the breaker open, and turns the request away.
+                        () = self.gate.opened() => {}
                     }
                 }
-                Last::Failed(_) => None,
-            };
-            let Some(wait) = self.next_attempt(attempts, deadline, wait) else {
-                return match self.on_exhausted {
-                    OnExhausted::Hold => Delivery::Held(Arc::clone(&self.name)),
-                    OnExhausted::DeadLetter => Delivery::Exhausted { detail: last.text(), request: self.failed(&prepared, attempts, &last) },
-                };
-            };
-            self.metrics.retry(&self.name);
-            sleep(wait).await;
+            }
         }
+    }
+
+    /// Waits for everything that a request has to wait for.
+    async fn permit(&self, turn: Turn) -> Option<Permit> {
+        let mut permit = self.gate.permit(turn).await?;
+        if let Some(pace) = &self.pace {
+            pace.ready().await;
+        }
+        if permit.begin() {
+            return Some(permit);
+        }
+        drop(permit);
+        self.gate.turn_away();
+        None
+    }
+
+    /// Sends once, and says what the end means for the request and for the destination.
+    async fn attempt(&self, prepared: &Prepared, permit: Permit, past: &mut Past) -> (Last, Wish) {
+        let begun = permit.begun();
+        let last = self.send(prepared).await;
+        past.attempts += 1;
+        let elapsed = Some(begun.elapsed());
+        let (wish, ended) = match &last {
+            Last::Answered(answer) => {
+                let status = answer.status.as_u16();
+                match reply::class(status) {
+                    Class::Done => (Wish::End, Ended::Accepted(elapsed)),
+                    Class::Never => (Wish::End, Ended::Answered(elapsed)),
+                    // While others are accepted it is about this request, not about the credential.
+                    Class::Credential if self.gate.accepted_since(begun) => (Wish::Again(None), Ended::Answered(None)),
+                    Class::Credential => (Wish::Hold, Ended::CredentialRefused),
+                    Class::Again => {
+                        let asked = reply::retry_after(&answer.headers, SystemTime::now()).map(|asked| asked.min(self.retry.within));
+                        if let Some(asked) = asked {
+                            self.gate.asked_to_wait(asked);
+                        }
+                        (Wish::Again(asked), if reply::is_overload(status) { Ended::Overloaded } else { Ended::Broken(elapsed) })
+                    }
+                }
+            }
+            Last::Failed(fault) => {
+                // Nothing that the request says can keep a connection from being made, so a probe that finds none is not held against it.
+                if permit.is_probe() && matches!(fault, Fault::NoConnection(_)) {
+                    past.attempts -= 1;
+                }
+                (Wish::Again(None), if matches!(fault, Fault::Broken(_)) { Ended::Broken(None) } else { Ended::Overloaded })
+            }
+        };
+        if !matches!(ended, Ended::Accepted(_)) {
+            self.gate.failed(last.text());
+        }
+        permit.end(ended);
+        (last, wish)
+    }
+
+    async fn send(&self, prepared: &Prepared) -> Last {
+        let mut request = http::Request::new(Full::new(prepared.body.clone()));
+        *request.method_mut() = prepared.method.clone();
+        *request.uri_mut() = prepared.uri.clone();
+        *request.headers_mut() = prepared.headers.clone();
+        let begun = Instant::now();
+        let last = match self.wire.send(request).await {
+            Ok(answer) => Last::Answered(answer),
+            Err(fault) => Last::Failed(fault),
+        };
+        self.metrics.reply(&self.name, last.status(), begun.elapsed());
+        last
     }
 
     /// How long to wait for the next attempt, if there is to be one.
@@ -133,18 +263,40 @@ impl Destination {
         }
     }
 
-    async fn attempt(&self, prepared: &Prepared) -> Last {
-        let mut request = http::Request::new(Full::new(prepared.body.clone()));
-        *request.method_mut() = prepared.method.clone();
-        *request.uri_mut() = prepared.uri.clone();
-        *request.headers_mut() = prepared.headers.clone();
-        let begun = Instant::now();
-        let last = match self.client.send(request).await {
-            Ok(answer) => Last::Answered(answer),
-            Err(fault) => Last::Failed(fault),
-        };
-        self.metrics.reply(&self.name, last.status(), begun.elapsed());
-        last
+    fn answered(&self, prepared: &Prepared, attempts: u32, last: Last) -> Delivery {
+        let request = if matches!(last.status(), Some(200..=299)) { None } else { Some(self.failed(prepared, attempts, &last)) };
+        match (last, request) {
+            (Last::Answered(answer), None) => Delivery::Done(answer.into_reply(attempts)),
+            (Last::Answered(answer), Some(request)) => Delivery::Refused { reply: answer.into_reply(attempts), request },
+            (Last::Failed(fault), request) => Delivery::Exhausted { detail: fault.text().to_owned(), request: request.unwrap_or_default() },
+        }
+    }
+
+    fn exhausted(&self, prepared: &Prepared, past: Past, last: Last) -> Delivery {
+        if last.status().is_some_and(|status| reply::class(status) == Class::Credential) {
+            // Refused time and again while others were accepted.
+            return self.answered(prepared, past.attempts, last);
+        }
+        if self.on_exhausted == OnExhausted::Hold {
+            // Its attempts begin anew, after a pause that grows no longer than those between them.
+            self.gate.turn_away_for(self.retry.backoff_max);
+            return self.held();
+        }
+        Delivery::Exhausted { detail: last.text(), request: self.failed(prepared, past.attempts, &last) }
+    }
+
+    fn turned_away(&self, prepared: &Prepared, past: Past) -> Delivery {
+        self.gate.turn_away();
+        self.held_after(prepared, past)
+    }
+
+    fn held_after(&self, prepared: &Prepared, past: Past) -> Delivery {
+        self.memory.keep(prepared.key.as_bytes(), past);
+        self.held()
+    }
+
+    fn held(&self) -> Delivery {
+        Delivery::Held(Arc::clone(&self.name))
     }
 
     fn failed(&self, prepared: &Prepared, attempts: u32, last: &Last) -> FailedRequest {
@@ -161,6 +313,16 @@ impl Destination {
             },
         }
     }
+}
+
+/// What is to become of a request after an attempt.
+enum Wish {
+    /// The reply is its end.
+    End,
+    /// It is to be sent again, not before this time if the destination asked for one.
+    Again(Option<Duration>),
+    /// It is to wait until the destination has recovered.
+    Hold,
 }
 
 impl Last {
@@ -185,3 +347,6 @@ fn backoff(retry: &config::Retry, attempts: u32) -> Duration {
     let most = retry.backoff_min.saturating_mul(1 << (attempts - 1).min(20)).min(retry.backoff_max);
     most.mul_f64(fastrand::f64())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,15 @@
 //! All destinations behind one [`Deliver`].
 
 use std::collections::BTreeMap;
-use std::future::pending;
-use std::sync::Arc;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::destination::Destination;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use super::destination::{Destination, DestinationStatus};
+use super::gate::Recovery;
 use super::{Deliver, Delivery, Stamp};
 use crate::config;
 use crate::observe::Metrics;
@@ -13,6 +18,11 @@ use crate::outcome::{FailedRequest, Request};
 /// Performs requests over HTTP.
 pub struct Http {
     destinations: BTreeMap<Arc<str>, Arc<Destination>>,
+    recovery: Arc<Notify>,
+    /// When to search for a recovery even if nothing changes.
+    again: Mutex<Option<Instant>>,
+    /// Where the next search for a recovery begins, so that none is always first.
+    next: AtomicUsize,
 }
 
 /// Why the destinations cannot be used.
@@ -31,14 +41,41 @@ impl Http {
     /// # Errors
     /// The first destination whose settings cannot be used: a base URL that no path can be joined to, a file that cannot be read.
     pub fn new(destinations: &BTreeMap<Arc<str>, config::Destination>, metrics: &Arc<Metrics>) -> Result<Http, Unusable> {
+        let recovery = Arc::new(Notify::new());
         let destinations = destinations
             .iter()
-            .map(|(name, settings)| match Destination::new(settings, Arc::clone(metrics)) {
+            .map(|(name, settings)| match Destination::new(settings, Arc::clone(&recovery), Arc::clone(metrics)) {
                 Ok(destination) => Ok((Arc::clone(name), Arc::new(destination))),
                 Err(cause) => Err(Unusable { destination: Arc::clone(name), cause }),
             })
             .collect::<Result<_, _>>()?;
-        Ok(Http { destinations })
+        Ok(Http { destinations, recovery, again: Mutex::new(None), next: AtomicUsize::new(0) })
+    }
+
+    /// Every destination as it is now, by name.
+    pub fn status(&self) -> Vec<DestinationStatus> {
+        self.destinations.values().map(|destination| destination.status()).collect()
+    }
+
+    /// The next destination that calls requests back, or when to look again.
+    fn search(&self) -> Result<(Arc<str>, usize), Option<Instant>> {
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        let count = self.destinations.len();
+        let mut again: Option<Instant> = None;
+        for (name, destination) in self.destinations.iter().cycle().skip(first % count.max(1)).take(count) {
+            match destination.gate().recover() {
+                Recovery::Ready(room) => return Ok((Arc::clone(name), room)),
+                Recovery::At(at) => again = Some(again.map_or(at, |other| other.min(at))),
+                Recovery::Idle => {}
+            }
+        }
+        Err(again)
+    }
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.status()).finish()
     }
 }
 
@@ -62,6 +99,31 @@ impl Deliver for Http {
     }
 
     async fn recovered(&self) -> (Arc<str>, usize) {
-        pending().await
+        loop {
+            // Searched only when something has changed or when it is time: the loop asks anew for each of its turns.
+            let again = *self.again.lock().unwrap_or_else(PoisonError::into_inner);
+            match again {
+                Some(at) => {
+                    // Whichever comes first; the search decides what it means.
+                    let _ = timeout_at(at, self.recovery.notified()).await;
+                }
+                None => self.recovery.notified().await,
+            }
+            match self.search() {
+                Ok(recovered) => {
+                    // There may be more.
+                    self.recovery.notify_one();
+                    return recovered;
+                }
+                Err(again) => *self.again.lock().unwrap_or_else(PoisonError::into_inner) = again,
+            }
+        }
+    }
+
+    fn room(&self, destination: &str) -> usize {
+        self.destinations.get(destination).map_or(0, |destination| destination.gate().room())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,17 +4,25 @@
 //! between destinations, that every address is checked before it is dialled, and that a secret appears on the wire and nowhere else.
 //! Refuses to know records, keys and plugins.
 
+mod adaptive;
+mod breaker;
+mod budget;
 mod client;
 mod destination;
 mod dial;
+mod gate;
 mod headers;
 mod http;
+mod memory;
+mod rate;
 mod reply;
 mod target;
 mod tls;
 
 use std::sync::Arc;
 
+pub use self::breaker::{BreakerState, Trip};
+pub use self::destination::DestinationStatus;
 pub use self::http::{Http, Unusable};
 use crate::outcome::{FailedRequest, Reply, Request};
 
@@ -85,3 +93,6 @@ impl<D: Deliver> Deliver for Arc<D> {
         D::room(self, destination)
     }
 }
+
+#[cfg(test)]
+mod testing;

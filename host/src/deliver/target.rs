@@ -65,9 +65,9 @@ impl Target {
         format!("{}{}/{}", self.text, self.path, shown(path.trim_start_matches('/')))
     }
 
-    /// Host of the base URL.
-    pub(super) fn uri(&self) -> Result<Uri, String> {
-        self.join("")
+    /// The base URL, for people.
+    pub(super) fn text(&self) -> String {
+        format!("{}{}", self.text, self.path)
     }
 
     fn joined(&self, path: &str) -> Result<Bytes, String> {

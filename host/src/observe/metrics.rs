@@ -30,6 +30,9 @@ impl Metrics {
     /// A request is about to be sent again.
     pub fn retry(&self, _destination: &str) {}
 
+    /// The breaker of a destination moved: `closed`, `open`, `open-credential` or `half-open`.
+    pub fn breaker(&self, _destination: &str, _state: &'static str) {}
+
     /// A commit was acknowledged or failed.
     pub fn commit(&self, _ok: bool) {}
 

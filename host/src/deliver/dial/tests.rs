@@ -240,7 +240,7 @@ proptest! {
         ] {
             let Ok(url) = url::Url::parse(&format!("http://{spelling}/")) else { continue };
             let target = super::super::target::Target::new(&url).unwrap();
-            let uri = target.uri().unwrap();
+            let uri = target.join("").unwrap();
             let host = Host::of(uri.host().unwrap());
             prop_assert!(matches!(host, Host::Literal(_)), "{spelling} -> {host:?}");
             if classify(IpAddr::V4(v4)) == Class::Nowhere && !spelling.starts_with('%') {

@@ -1,0 +1,400 @@
+//! The policy against a scripted destination, under paused time.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Mutex;
+
+use futures_util::future::join_all;
+use http::StatusCode;
+
+use super::super::gate::Recovery;
+use super::super::testing::{destination, post, stamp};
+use super::*;
+use crate::config::{Breaker, Concurrency, Rate};
+
+type Answering = Pin<Box<dyn Future<Output = Result<Answer, Fault>> + Send>>;
+
+/// A destination that answers as a test says, and keeps what it was sent when.
+struct Script {
+    start: Instant,
+    answer: Box<dyn Fn(usize, String) -> Answering + Send + Sync>,
+    sent: Mutex<Vec<(Duration, String)>>,
+}
+
+impl Wire for Arc<Script> {
+    async fn send(&self, request: http::Request<Full<Bytes>>) -> Result<Answer, Fault> {
+        let path = request.uri().path().to_owned();
+        let number = {
+            let mut sent = self.sent.lock().unwrap();
+            sent.push((self.start.elapsed(), path.clone()));
+            sent.len() - 1
+        };
+        (self.answer)(number, path).await
+    }
+}
+
+impl Script {
+    fn new<A>(answer: impl Fn(usize, String) -> A + Send + Sync + 'static) -> Arc<Script>
+    where
+        A: Future<Output = Result<Answer, Fault>> + Send + 'static,
+    {
+        Arc::new(Script { start: Instant::now(), answer: Box::new(move |number, path| Box::pin(answer(number, path))), sent: Mutex::default() })
+    }
+
+    fn millis(&self) -> Vec<u64> {
+        self.sent.lock().unwrap().iter().map(|(at, _)| at.as_millis() as u64).collect()
+    }
+
+    fn count(&self) -> usize {
+        self.sent.lock().unwrap().len()
+    }
+}
+
+fn reply(status: u16, headers: &[(&'static str, &str)]) -> Result<Answer, Fault> {
+    let headers = headers.iter().map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap())).collect();
+    Ok(Answer { status: StatusCode::from_u16(status).unwrap(), headers, body: Bytes::new() })
+}
+
+fn settings() -> config::Destination {
+    let mut settings = destination("http://orders.internal/");
+    settings.retry = config::Retry {
+        attempts: 8,
+        backoff_min: Duration::from_millis(100),
+        backoff_max: Duration::from_secs(30),
+        within: Duration::from_secs(300),
+    };
+    settings
+}
+
+fn over(script: &Arc<Script>, settings: &config::Destination) -> Arc<Destination<Arc<Script>>> {
+    Arc::new(Destination::over(Arc::clone(script), settings, Arc::new(Notify::new()), Metrics::new()).unwrap())
+}
+
+async fn send(destination: &Destination<Arc<Script>>, key: &str) -> Delivery {
+    destination.deliver(&post(&format!("/{key}"), "{}"), stamp(key)).await
+}
+
+/// Waits for the recovery of one destination, as `Http::recovered` does for all.
+async fn recovered(destination: &Destination<Arc<Script>>) -> usize {
+    loop {
+        match destination.gate().recover() {
+            Recovery::Ready(count) => return count,
+            Recovery::At(at) => tokio::time::sleep_until(at).await,
+            // Nothing here notifies; a small step of the paused clock stands in for it.
+            Recovery::Idle => sleep(Duration::from_millis(1)).await,
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn backs_off_with_full_jitter() {
+    let script = Script::new(async |_, _| reply(500, &[]));
+    let destination = over(&script, &settings());
+    let mut longest = [0; 7];
+    for number in 0..200 {
+        assert!(matches!(send(&destination, &number.to_string()).await, Delivery::Exhausted { .. }));
+    }
+    for run in script.millis().chunks(8) {
+        for (index, pair) in run.windows(2).enumerate() {
+            longest[index] = longest[index].max(pair[1] - pair[0]);
+        }
+    }
+    for (index, longest) in longest.iter().enumerate() {
+        let most = 100 << index;
+        assert!((most * 8 / 10..=most + 1).contains(longest), "pause {index}: at most {longest} ms of {most}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_is_honoured_in_full_and_bounded() {
+    // In seconds, and as a date. The date is of the real clock, so it is given in hours, and only its effect of the bound is looked at.
+    let script = Script::new(async |number, _| match number {
+        0 => reply(429, &[("retry-after", "20")]),
+        1 => reply(503, &[("retry-after", "100")]),
+        2 => reply(503, &[("retry-after", &httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(7200)))]),
+        _ => reply(200, &[]),
+    });
+    let destination = over(&script, &settings());
+    assert!(matches!(send(&destination, "a").await, Delivery::Done(_)));
+    let sent = script.millis();
+    assert!(sent[1] >= 20_000 && sent[1] < 20_200, "{sent:?}");
+    assert!(sent[2] >= 120_000 && sent[2] < 120_500, "{sent:?}");
+    // Asked to wait for two hours: the last attempt is made when the time is up, after 300 s.
+    assert!(sent[3] >= 300_000 && sent[3] < 300_005, "{sent:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_attempt_begins_when_the_time_is_up() {
+    let script = Script::new(async |_, _| {
+        sleep(Duration::from_secs(100)).await;
+        reply(500, &[])
+    });
+    let destination = over(&script, &settings());
+    let Delivery::Exhausted { request, .. } = send(&destination, "a").await else { panic!() };
+    assert_eq!(request.attempts, 3);
+    assert!(script.millis().iter().all(|at| *at <= 300_000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn fixed_concurrency_is_kept() {
+    let flying = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let most = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let (now, peak) = (Arc::clone(&flying), Arc::clone(&most));
+    let script = Script::new(move |_, _| {
+        let (now, peak) = (Arc::clone(&now), Arc::clone(&peak));
+        async move {
+            peak.fetch_max(now.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1, std::sync::atomic::Ordering::SeqCst);
+            sleep(Duration::from_millis(10)).await;
+            now.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+            reply(200, &[])
+        }
+    });
+    let destination = over(&script, &config::Destination { concurrency: Concurrency::Fixed(7), ..settings() });
+    let keys: Vec<String> = (0..700).map(|number| number.to_string()).collect();
+    let ended = join_all(keys.iter().map(|key| send(&destination, key))).await;
+    assert!(ended.iter().all(|ended| matches!(ended, Delivery::Done(_))));
+    assert_eq!(most.load(std::sync::atomic::Ordering::SeqCst), 7);
+    // A hundred rounds of ten milliseconds: no permit was ever left unused.
+    assert_eq!(script.millis().last(), Some(&990));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_breaker_holds_and_burns_no_attempt() {
+    let script = Script::new(async |number, _| if number < 10 { reply(503, &[]) } else { reply(200, &[]) });
+    let breaker = Breaker { failure_ratio: 0.5, minimum: 8, window: Duration::from_secs(10), open_for: Duration::from_secs(5) };
+    let destination = over(&script, &config::Destination { breaker, ..settings() });
+    let keys: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+    let mut held: Vec<&String> = Vec::new();
+    let first = join_all(keys.iter().map(|key| send(&destination, key))).await;
+    for (key, ended) in keys.iter().zip(first) {
+        match ended {
+            Delivery::Held(name) => {
+                assert_eq!(&*name, "orders");
+                held.push(key);
+            }
+            Delivery::Done(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    let before = script.count();
+    assert_eq!(destination.status().breaker.code(), "open");
+    // Open: turned away without being sent.
+    assert!(matches!(send(&destination, "new").await, Delivery::Held(_)));
+    assert_eq!(script.count(), before);
+    held.push(&keys[0]);
+    let mut probes = 0;
+    while !held.is_empty() {
+        let count = recovered(&destination).await;
+        if destination.status().breaker.code() != "closed" {
+            assert_eq!(count, 1, "one probe");
+            probes += 1;
+        }
+        for key in held.drain(..count.min(held.len())).collect::<Vec<_>>() {
+            if let Delivery::Held(_) = send(&destination, key).await {
+                held.push(key);
+            }
+        }
+    }
+    assert!(probes >= 1);
+    assert_eq!(destination.status().breaker.code(), "closed");
+    assert_eq!(destination.status().held_since, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_take_a_fifth_while_others_wait() {
+    // Every request named `bad` fails; there are many of them, and one permit.
+    let script = Script::new(|_, path: String| {
+        let bad = path.contains("bad");
+        async move {
+            sleep(Duration::from_millis(10)).await;
+            reply(if bad { 500 } else { 200 }, &[])
+        }
+    });
+    let destination = over(
+        &script,
+        &config::Destination {
+            concurrency: Concurrency::Fixed(1),
+            retry: config::Retry {
+                attempts: 1000,
+                backoff_min: Duration::from_millis(1),
+                backoff_max: Duration::from_millis(1),
+                within: Duration::from_secs(3600),
+            },
+            ..settings()
+        },
+    );
+    for number in 0..20 {
+        let destination = Arc::clone(&destination);
+        tokio::spawn(async move { send(&destination, &format!("bad-{number}")).await });
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = script.count();
+    let keys: Vec<String> = (0..1000).map(|number| format!("good-{number}")).collect();
+    let ended = join_all(keys.iter().map(|key| send(&destination, key))).await;
+    assert!(ended.iter().all(|ended| matches!(ended, Delivery::Done(_))));
+    let sent = script.sent.lock().unwrap();
+    let retries = sent[before..].iter().filter(|(_, path)| path.contains("bad")).count();
+    // A fifth, and the ten that were saved up.
+    assert!((180..=215).contains(&retries), "{retries} retries beside 1000 first attempts");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rate_is_kept() {
+    let script = Script::new(async |_, _| reply(200, &[]));
+    let destination = over(&script, &config::Destination { rate: Some(Rate { requests: 50, per: Duration::from_secs(1) }), ..settings() });
+    let keys: Vec<String> = (0..200).map(|number| number.to_string()).collect();
+    join_all(keys.iter().map(|key| send(&destination, key))).await;
+    let mut each = BTreeMap::new();
+    for at in script.millis() {
+        *each.entry(at / 1000).or_insert(0) += 1;
+    }
+    assert!(each.values().all(|count| (49..=51).contains(count)), "{each:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_credential_holds_and_resumes() {
+    let script = Script::new(async |number, _| reply(if number < 3 { 401 } else { 200 }, &[]));
+    let destination = over(&script, &settings());
+    assert!(matches!(send(&destination, "a").await, Delivery::Held(_)));
+    assert_eq!(destination.status().breaker.code(), "open-credential");
+    assert!(matches!(send(&destination, "b").await, Delivery::Held(_)));
+    assert_eq!(script.count(), 1);
+    for expected in [2, 3] {
+        assert_eq!(recovered(&destination).await, 1);
+        assert!(matches!(send(&destination, "a").await, Delivery::Held(_)));
+        assert_eq!(script.count(), expected);
+    }
+    assert_eq!(recovered(&destination).await, 1);
+    assert!(matches!(send(&destination, "a").await, Delivery::Done(_)));
+    assert!(recovered(&destination).await >= 1);
+    assert!(matches!(send(&destination, "b").await, Delivery::Done(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_forbidden_record_does_not_hold_the_others() {
+    let script = Script::new(|_, path: String| {
+        let forbidden = path.contains("forbidden");
+        async move {
+            sleep(Duration::from_millis(10)).await;
+            reply(if forbidden { 403 } else { 200 }, &[])
+        }
+    });
+    let destination = over(&script, &settings());
+    let busy = Arc::clone(&destination);
+    let others = tokio::spawn(async move {
+        for number in 0..2000 {
+            assert!(matches!(send(&busy, &format!("{number}")).await, Delivery::Done(_)));
+        }
+    });
+    sleep(Duration::from_millis(55)).await;
+    let Delivery::Refused { reply, .. } = send(&destination, "forbidden").await else { panic!() };
+    assert_eq!((reply.status, reply.attempts), (403, 8));
+    others.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_breaks_its_destination_does_not_stay_the_probe() {
+    let script = Script::new(|_, path: String| {
+        let poison = path.contains("poison");
+        async move { reply(if poison { 500 } else { 200 }, &[]) }
+    });
+    let breaker = Breaker { failure_ratio: 0.5, minimum: 2, window: Duration::from_secs(10), open_for: Duration::from_secs(5) };
+    let destination = over(&script, &config::Destination { breaker, ..settings() });
+    let mut rounds = 0;
+    let end = loop {
+        match send(&destination, "poison").await {
+            Delivery::Held(_) => rounds += 1,
+            other => break other,
+        }
+        recovered(&destination).await;
+    };
+    let Delivery::Exhausted { request, .. } = end else { panic!("{end:?}") };
+    assert_eq!((request.attempts, script.count()), (8, 8));
+    assert_eq!(rounds, 6, "two attempts before the breaker opened, six probes of which the last is its end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_connection_is_not_held_against_a_probe() {
+    let script = Script::new(async |number, _| if number < 40 { Err(Fault::NoConnection("refused".to_owned())) } else { reply(200, &[]) });
+    let breaker = Breaker { failure_ratio: 0.5, minimum: 2, window: Duration::from_secs(10), open_for: Duration::from_secs(5) };
+    let destination = over(&script, &config::Destination { breaker, ..settings() });
+    while let Delivery::Held(_) = send(&destination, "a").await {
+        recovered(&destination).await;
+    }
+    assert_eq!(script.count(), 41);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hold_waits_for_better_times() {
+    let script = Script::new(async |number, _| reply(if number < 16 { 500 } else { 200 }, &[]));
+    let destination = over(&script, &config::Destination { on_exhausted: OnExhausted::Hold, ..settings() });
+    let mut held = 0;
+    loop {
+        let begun = Instant::now();
+        match send(&destination, "a").await {
+            Delivery::Held(_) => held += 1,
+            Delivery::Done(reply) => {
+                assert_eq!(reply.attempts, 1);
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(destination.gate().room(), 0, "not before its time");
+        recovered(&destination).await;
+        assert!(begun.elapsed() >= Duration::from_secs(30));
+    }
+    assert_eq!((held, script.count()), (2, 17));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crowd_is_turned_away_and_called_back() {
+    let script = Script::new(async |_, _| {
+        sleep(Duration::from_millis(1)).await;
+        reply(200, &[])
+    });
+    let destination = over(&script, &settings());
+    let total = 20_000;
+    let (back, mut returned) = tokio::sync::mpsc::unbounded_channel();
+    let start = |key: usize| {
+        let (destination, back) = (Arc::clone(&destination), back.clone());
+        tokio::spawn(async move {
+            let ended = send(&destination, &key.to_string()).await;
+            back.send((key, ended)).unwrap();
+        });
+    };
+    (0..total).for_each(start);
+    let (mut done, mut held) = (0, std::collections::VecDeque::new());
+    let mut most = 0;
+    while done < total {
+        tokio::select! { biased;
+            Some((key, ended)) = returned.recv() => match ended {
+                Delivery::Done(_) => done += 1,
+                Delivery::Held(_) => held.push_back(key),
+                other => panic!("{other:?}"),
+            },
+            count = recovered(&destination) => {
+                most = most.max(destination.status().waiting);
+                for key in held.drain(..count.min(held.len())) { start(key) }
+            }
+        }
+    }
+    assert_eq!(script.count(), total, "each was sent once");
+    assert!(most <= 64 + 4096, "{most}");
+    let status = destination.status();
+    assert_eq!((status.in_flight, status.waiting, status.held), (0, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_cancelled_leaves_nothing_behind() {
+    let script = Script::new(async |_, _| std::future::pending().await);
+    let destination = over(&script, &config::Destination { concurrency: Concurrency::Fixed(2), ..settings() });
+    {
+        let keys: Vec<String> = (0..10).map(|number| number.to_string()).collect();
+        let all = join_all(keys.iter().map(|key| send(&destination, key)));
+        tokio::time::timeout(Duration::from_secs(1), all).await.unwrap_err();
+    }
+    assert_eq!(script.count(), 2);
+    let status = destination.status();
+    assert_eq!((status.in_flight, status.waiting), (0, 0));
+}

@@ -1,0 +1,538 @@
+//! Who may be sent to one destination, and when: the choke point of its policy.
+//!
+//! Owns the places of the requests that are inside, the permits of those that are in flight, the breaker, the limit and the retry budget. Promises
+//! that a request which cannot go soon is turned away at once (*held*), and that every one turned away is followed by a recovery: the
+//! breaker's probe, or room. Refuses to know HTTP.
+//!
+//! All of it is behind one lock that is held for some arithmetic and never across a wait. Time that a place or a permit was taken comes back
+//! when it is dropped, so a cancelled request leaves nothing behind.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use super::adaptive::{Limit, Sign};
+use super::breaker::{Admission, Breaker, BreakerState, End, Trip};
+use super::budget::Budget;
+use crate::config;
+use crate::observe::Metrics;
+
+/// Requests that may be inside beyond those in flight. Each costs a task and its body, while turning one away costs its transform once more: so it is
+/// large, and the bytes below are what bounds the memory.
+const WAITING: usize = 4096;
+
+/// Bytes of bodies that may be inside, of one destination. A quarter of the lanes' default budget: a destination that hangs must not take it all.
+const WAITING_BYTES: usize = 16 << 20;
+
+/// How long room is kept for requests that were called back. Far longer than the loop takes to bring them; short enough to be no harm when they
+/// never come, because their partition went away.
+const PROMISE: Duration = Duration::from_secs(1);
+
+/// How long after a call [`Gate::room`] still tells of room. Several times what the loop takes to hear of a hold and to ask.
+const CALLED: Duration = Duration::from_secs(5);
+
+/// See the module's documentation.
+pub(super) struct Gate {
+    name: Arc<str>,
+    /// Longest wait for a permit.
+    patience: Duration,
+    state: Mutex<State>,
+    /// Wakes retries that wait for their time when the breaker opens.
+    opened: Notify,
+    /// Shared by all destinations: something about recovery has changed.
+    recovery: Arc<Notify>,
+    metrics: Arc<Metrics>,
+}
+
+struct State {
+    breaker: Breaker,
+    limit: Limit,
+    budget: Budget,
+    places: usize,
+    bytes: usize,
+    in_flight: usize,
+    firsts: VecDeque<oneshot::Sender<Permit>>,
+    retries: VecDeque<oneshot::Sender<Permit>>,
+    /// Requests turned away and not yet called back.
+    held: usize,
+    /// The same, but not to be called back before this time; sorted.
+    later: VecDeque<Instant>,
+    /// Requests called back that have not come yet, as far as one can tell, and until when they are waited for.
+    promised: usize,
+    promised_until: Instant,
+    /// When requests were called back last.
+    called_at: Option<Instant>,
+    accepted_at: Option<Instant>,
+    held_since: Option<SystemTime>,
+    last_error: Option<(SystemTime, String)>,
+}
+
+/// Whether a request goes for the first time. Retries are bounded by the budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    First,
+    Retry,
+}
+
+/// What there is to say about requests turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Recovery {
+    /// So many may come.
+    Ready(usize),
+    /// Ask again then, or when notified.
+    At(Instant),
+    /// Ask again when notified.
+    Idle,
+}
+
+/// A gate's state at one moment, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Snapshot {
+    pub(super) breaker: BreakerState,
+    pub(super) in_flight: usize,
+    pub(super) limit: usize,
+    pub(super) waiting: usize,
+    pub(super) held: usize,
+    pub(super) held_since: Option<SystemTime>,
+    pub(super) last_error: Option<(SystemTime, String)>,
+}
+
+impl Gate {
+    pub(super) fn new(settings: &config::Destination, recovery: Arc<Notify>, metrics: Arc<Metrics>) -> Arc<Gate> {
+        let now = Instant::now();
+        Arc::new(Gate {
+            name: Arc::clone(&settings.name),
+            patience: settings.retry.within,
+            state: Mutex::new(State {
+                breaker: Breaker::new(settings.breaker, now),
+                limit: Limit::new(settings.concurrency, now),
+                budget: Budget::new(),
+                places: 0,
+                bytes: 0,
+                in_flight: 0,
+                firsts: VecDeque::new(),
+                retries: VecDeque::new(),
+                held: 0,
+                later: VecDeque::new(),
+                promised: 0,
+                promised_until: now,
+                called_at: None,
+                accepted_at: None,
+                held_since: None,
+                last_error: None,
+            }),
+            opened: Notify::new(),
+            recovery,
+            metrics,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in here panics half-way through a change that matters more than going on.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a place for a request with a body of this size; none means that the request is held.
+    pub(super) fn enter(self: &Arc<Self>, bytes: usize) -> Option<Place> {
+        let now = Instant::now();
+        let mut state = self.lock();
+        state.breaker.tick(now);
+        let open = match state.breaker.state() {
+            BreakerState::Closed => state.places < state.most() && (state.bytes + bytes <= WAITING_BYTES || state.places == 0),
+            BreakerState::HalfOpen(_) => state.breaker.wants_probe(),
+            BreakerState::Open(_) => false,
+        };
+        if !open {
+            self.hold(state);
+            return None;
+        }
+        state.places += 1;
+        state.bytes += bytes;
+        state.promised = state.promised.saturating_sub(1);
+        Some(Place { gate: Arc::clone(self), bytes })
+    }
+
+    /// Waits for a permit to send; none means that the request is held. Cancel-safe.
+    pub(super) async fn permit(self: &Arc<Self>, turn: Turn) -> Option<Permit> {
+        let now = Instant::now();
+        let waiting = {
+            let mut state = self.lock();
+            match state.breaker.admit(now) {
+                Admission::No => {
+                    self.hold(state);
+                    return None;
+                }
+                Admission::Probe => {
+                    state.in_flight += 1;
+                    return Some(self.issue(true));
+                }
+                Admission::Yes if state.in_flight < state.limit.get() && state.firsts.is_empty() && state.retries.is_empty() => {
+                    state.issued(turn);
+                    return Some(self.issue(false));
+                }
+                Admission::Yes => {
+                    let (sender, receiver) = oneshot::channel();
+                    match turn {
+                        Turn::First => state.firsts.push_back(sender),
+                        Turn::Retry => state.retries.push_back(sender),
+                    }
+                    self.dispatch(&mut state);
+                    receiver
+                }
+            }
+        };
+        match timeout_at(now + self.patience, waiting).await {
+            Ok(Ok(permit)) => Some(permit),
+            // The breaker opened, or the time was up.
+            Ok(Err(_)) | Err(_) => {
+                self.hold(self.lock());
+                None
+            }
+        }
+    }
+
+    /// Turns a request away.
+    pub(super) fn turn_away(&self) {
+        self.hold(self.lock());
+    }
+
+    /// Turns a request away that is not to come back for a while: its attempts are used up, and it waits for better times.
+    pub(super) fn turn_away_for(&self, wait: Duration) {
+        let mut state = self.lock();
+        let at = Instant::now() + wait;
+        let place = state.later.partition_point(|other| *other <= at);
+        state.later.insert(place, at);
+        self.held(state);
+    }
+
+    fn hold(&self, mut state: MutexGuard<'_, State>) {
+        state.held += 1;
+        self.held(state);
+    }
+
+    fn held(&self, mut state: MutexGuard<'_, State>) {
+        state.held_since.get_or_insert_with(SystemTime::now);
+        drop(state);
+        self.recovery.notify_one();
+    }
+
+    /// Whether requests go through as usual.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().breaker.state() == BreakerState::Closed
+    }
+
+    /// Waits until the breaker opens, unless it is open already.
+    pub(super) async fn opened(&self) {
+        let opened = self.opened.notified();
+        let mut opened = std::pin::pin!(opened);
+        opened.as_mut().enable();
+        if self.is_closed() {
+            opened.await;
+        }
+    }
+
+    /// Whether a request was accepted by the destination since then.
+    pub(super) fn accepted_since(&self, begun: Instant) -> bool {
+        self.lock().accepted_at.is_some_and(|accepted| accepted >= begun)
+    }
+
+    /// The destination asked to be left alone for so long.
+    pub(super) fn asked_to_wait(&self, wait: Duration) {
+        self.lock().breaker.asked_to_wait(Instant::now() + wait);
+    }
+
+    /// Keeps the last error, for people.
+    pub(super) fn failed(&self, error: String) {
+        self.lock().last_error = Some((SystemTime::now(), error));
+    }
+
+    /// Calls back requests that were turned away, as far as it is time and there is room.
+    pub(super) fn recover(&self) -> Recovery {
+        let now = Instant::now();
+        let mut state = self.lock();
+        state.breaker.tick(now);
+        while state.later.front().is_some_and(|at| *at <= now) {
+            state.later.pop_front();
+            state.held += 1;
+        }
+        if state.promised_until <= now {
+            state.promised = 0;
+        }
+        match state.breaker.state() {
+            BreakerState::Open(_) => match state.breaker.opens_half_at() {
+                Some(at) if state.held > 0 => Recovery::At(at),
+                Some(at) => state.later.front().map_or(Recovery::Idle, |later| Recovery::At(at.max(*later))),
+                None => Recovery::Idle,
+            },
+            BreakerState::HalfOpen(_) if state.held == 0 => state.later.front().map_or(Recovery::Idle, |at| Recovery::At(*at)),
+            BreakerState::HalfOpen(_) if state.promised > 0 => Recovery::At(state.promised_until),
+            BreakerState::HalfOpen(_) if state.breaker.wants_probe() => {
+                // It stays counted as held: if the probe fails it is, and one call too many does no harm.
+                state.promise(1, now);
+                Recovery::Ready(1)
+            }
+            BreakerState::HalfOpen(_) => Recovery::Idle,
+            BreakerState::Closed => state.recover_closed(now),
+        }
+    }
+
+    /// How many of those that were turned away may come now. Those that were called back a moment ago count, because the call may have come
+    /// before its receiver knew of them.
+    pub(super) fn room(&self) -> usize {
+        let now = Instant::now();
+        let mut state = self.lock();
+        state.breaker.tick(now);
+        match state.breaker.state() {
+            BreakerState::Open(_) => 0,
+            BreakerState::HalfOpen(_) => usize::from(state.breaker.wants_probe()),
+            BreakerState::Closed if state.held > 0 || state.called_at.is_some_and(|at| now.saturating_duration_since(at) < CALLED) => state.room(),
+            BreakerState::Closed => 0,
+        }
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let mut state = self.lock();
+        state.breaker.tick(Instant::now());
+        Snapshot {
+            breaker: state.breaker.state(),
+            in_flight: state.in_flight,
+            limit: state.limit.get(),
+            waiting: state.places.saturating_sub(state.in_flight),
+            held: state.held + state.later.len(),
+            held_since: state.held_since,
+            last_error: state.last_error.clone(),
+        }
+    }
+
+    fn issue(self: &Arc<Self>, probe: bool) -> Permit {
+        Permit { gate: Some(Arc::clone(self)), probe, begun: Instant::now() }
+    }
+
+    /// Gives permits to those that wait, as far as the limit allows.
+    fn dispatch(self: &Arc<Self>, state: &mut State) {
+        while state.breaker.state() == BreakerState::Closed {
+            let turn = match (state.firsts.is_empty(), state.retries.is_empty()) {
+                (true, true) => return,
+                (false, false) if state.budget.allows() => Turn::Retry,
+                (false, _) => Turn::First,
+                (true, false) => Turn::Retry,
+            };
+            if state.in_flight >= state.limit.get() {
+                state.limit.saturated();
+                return;
+            }
+            let queue = match turn {
+                Turn::First => &mut state.firsts,
+                Turn::Retry => &mut state.retries,
+            };
+            let Some(waiting) = queue.pop_front() else { return };
+            match waiting.send(self.issue(false)) {
+                Ok(()) => state.issued(turn),
+                // It gave up waiting. Its permit must not come back through drop, which would take the lock that is held here.
+                Err(mut permit) => permit.gate = None,
+            }
+        }
+    }
+
+    /// The end of an attempt.
+    fn ended(self: &Arc<Self>, permit: &Permit, end: Ended) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let before = state.breaker.state();
+        state.in_flight = state.in_flight.saturating_sub(1);
+        state.limit.ended(permit.begun, now, end.sign());
+        if matches!(end, Ended::Accepted(_)) {
+            state.accepted_at = Some(now);
+        }
+        match (end, permit.probe) {
+            (Ended::CredentialRefused, true) => state.breaker.trip(now, Trip::Credential),
+            (Ended::CredentialRefused, false) if before == BreakerState::Closed => state.breaker.trip(now, Trip::Credential),
+            (Ended::CredentialRefused, false) => {}
+            (_, true) => state.breaker.probed(now, end.end()),
+            (_, false) => {
+                state.breaker.ended(now, end.end());
+            }
+        }
+        let after = state.breaker.state();
+        match after {
+            BreakerState::Open(_) if before == BreakerState::Closed => {
+                // Whoever waits learns of it by the loss of the other end.
+                state.firsts.clear();
+                state.retries.clear();
+                state.held_since.get_or_insert_with(SystemTime::now);
+            }
+            BreakerState::Closed if before != BreakerState::Closed => {
+                state.limit.restart(now);
+                state.held_since = None;
+            }
+            _ => {}
+        }
+        self.dispatch(&mut state);
+        let tell = state.held > 0 || !state.later.is_empty() || before != after;
+        let last_error = if before == after { None } else { state.last_error.clone() };
+        drop(state);
+        if tell {
+            self.recovery.notify_one();
+        }
+        if before != after {
+            self.changed(before, after, last_error.map(|(_, error)| error).unwrap_or_default());
+        }
+    }
+
+    fn changed(&self, before: BreakerState, after: BreakerState, last_error: String) {
+        let destination = &*self.name;
+        self.metrics.breaker(destination, after.code());
+        match (before, after) {
+            (BreakerState::Open(Trip::Credential) | BreakerState::HalfOpen(Trip::Credential), BreakerState::Open(Trip::Credential)) => {
+                tracing::debug!(destination, "the credential is still refused");
+            }
+            (_, BreakerState::Open(Trip::Credential)) => {
+                tracing::error!(destination, last_error, "the destination refuses the credential: its records are held until a probe is accepted");
+            }
+            (BreakerState::Closed, BreakerState::Open(Trip::Failures)) => {
+                tracing::warn!(destination, last_error, "too many attempts failed: the destination's records are held until a probe is accepted");
+            }
+            (_, BreakerState::Closed) => tracing::info!(destination, "a probe was accepted: the destination is called again"),
+            (_, BreakerState::Open(_) | BreakerState::HalfOpen(_)) => tracing::debug!(destination, last_error, "a probe failed"),
+        }
+        if before == BreakerState::Closed {
+            self.opened.notify_waiters();
+        }
+    }
+}
+
+impl State {
+    /// Requests that may be inside at once.
+    fn most(&self) -> usize {
+        self.limit.most().saturating_add(WAITING)
+    }
+
+    fn room(&self) -> usize {
+        if self.bytes >= WAITING_BYTES { 0 } else { self.most().saturating_sub(self.places + self.promised) }
+    }
+
+    fn issued(&mut self, turn: Turn) {
+        self.in_flight += 1;
+        match turn {
+            Turn::First => self.budget.earn(),
+            Turn::Retry => self.budget.spend(),
+        }
+    }
+
+    fn promise(&mut self, count: usize, now: Instant) {
+        self.promised += count;
+        self.promised_until = now + PROMISE;
+    }
+
+    fn recover_closed(&mut self, now: Instant) -> Recovery {
+        let room = self.room();
+        if self.held == 0 {
+            self.held_since = if self.later.is_empty() { None } else { self.held_since };
+            return self.later.front().map_or(Recovery::Idle, |at| Recovery::At(*at));
+        }
+        // Called back in batches, because each call costs the loop a look through its held lanes.
+        if room < self.held.min(self.most() / 8) {
+            return if self.promised > 0 { Recovery::At(self.promised_until) } else { Recovery::Idle };
+        }
+        let count = self.held.min(room);
+        self.held -= count;
+        self.promise(count, now);
+        self.called_at = Some(now);
+        Recovery::Ready(count)
+    }
+}
+
+/// A request that is inside. Dropping it is leaving.
+pub(super) struct Place {
+    gate: Arc<Gate>,
+    bytes: usize,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.gate.lock();
+        state.places = state.places.saturating_sub(1);
+        state.bytes = state.bytes.saturating_sub(self.bytes);
+        let tell = state.held > 0;
+        drop(state);
+        if tell {
+            self.gate.recovery.notify_one();
+        }
+    }
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// With success, after this long if that says something.
+    Accepted(Option<Duration>),
+    /// With a reply that says nothing bad of the destination.
+    Answered(Option<Duration>),
+    /// With a reply that says that something is broken there.
+    Broken(Option<Duration>),
+    /// With a reply that says that there is too much to do, or without one.
+    Overloaded,
+    /// With a refusal of the credential that is about the destination as a whole.
+    CredentialRefused,
+    /// Before its end.
+    Cancelled,
+}
+
+impl Ended {
+    fn end(self) -> End {
+        match self {
+            Ended::Accepted(_) | Ended::Answered(_) => End::Success,
+            Ended::Broken(_) | Ended::Overloaded => End::Failure,
+            Ended::CredentialRefused | Ended::Cancelled => End::Unknown,
+        }
+    }
+
+    fn sign(self) -> Sign {
+        match self {
+            Ended::Accepted(Some(latency)) | Ended::Answered(Some(latency)) | Ended::Broken(Some(latency)) => Sign::Reply(latency),
+            Ended::Overloaded => Sign::Overload,
+            _ => Sign::None,
+        }
+    }
+}
+
+/// The right to send once. Dropping it counts as an attempt without an end.
+pub(super) struct Permit {
+    gate: Option<Arc<Gate>>,
+    probe: bool,
+    begun: Instant,
+}
+
+impl Permit {
+    /// Whether the attempt decides if the breaker closes.
+    pub(super) fn is_probe(&self) -> bool {
+        self.probe
+    }
+
+    /// The attempt begins now, unless the breaker has opened since the permit was given.
+    pub(super) fn begin(&mut self) -> bool {
+        self.begun = Instant::now();
+        self.probe || self.gate.as_ref().is_some_and(|gate| gate.is_closed())
+    }
+
+    pub(super) fn begun(&self) -> Instant {
+        self.begun
+    }
+
+    pub(super) fn end(mut self, end: Ended) {
+        if let Some(gate) = self.gate.take() {
+            gate.ended(&self, end);
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(gate) = self.gate.take() {
+            gate.ended(self, Ended::Cancelled);
+        }
+    }
+}

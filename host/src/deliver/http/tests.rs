@@ -1,0 +1,158 @@
+use std::time::Duration;
+
+use super::super::testing::{Server, destination, post, stamp, status, with_body, with_header};
+use super::*;
+use crate::outcome::Body;
+
+fn http(settings: config::Destination) -> Http {
+    Http::new(&BTreeMap::from([(Arc::clone(&settings.name), settings)]), &Metrics::new()).unwrap()
+}
+
+#[tokio::test]
+async fn a_request_arrives_as_it_was_meant() {
+    let server = Server::start(async |_, _| with_body(201, "made")).await;
+    let http = http(destination(&format!("{}/api", server.url())));
+    let mut request = post("/orders/7?dry=1", r#"{"id":7}"#);
+    request.headers.push(("X-Kind".to_owned(), "a".to_owned()));
+    request.headers.push(("Idempotency-Key".to_owned(), "the plugin's own".to_owned()));
+    let Delivery::Done(reply) = http.deliver(&request, stamp("bridge/events/0/7/0")).await else { panic!() };
+    assert_eq!((reply.status, &reply.body[..], reply.attempts), (201, &b"made"[..], 1));
+    let seen = &server.seen()[0];
+    assert_eq!((seen.method.as_str(), seen.path.as_str(), &seen.body[..]), ("POST", "/api/orders/7?dry=1", &br#"{"id":7}"#[..]));
+    assert_eq!(seen.header("host"), Some(server.address.to_string().as_str()));
+    assert_eq!(seen.header("content-type"), Some("application/json"));
+    assert_eq!(seen.header("content-length"), Some("8"));
+    assert_eq!(seen.header("x-kind"), Some("a"));
+    assert_eq!(seen.headers.get_all("idempotency-key").iter().collect::<Vec<_>>(), ["bridge/events/0/7/0"]);
+    assert_eq!(seen.header("user-agent"), Some(concat!("keyway/", env!("CARGO_PKG_VERSION"))));
+}
+
+#[tokio::test]
+async fn what_breaks_a_rule_is_not_sent() {
+    let server = Server::start(async |_, _| status(200)).await;
+    let http = http(destination(&server.url()));
+    let mut unknown = post("/", "");
+    unknown.destination = "nobody".to_owned();
+    let mut header = post("/", "");
+    header.headers.push(("Host".to_owned(), "elsewhere".to_owned()));
+    let mut method = post("/", "");
+    method.method = "CONNECT".to_owned();
+    for (request, word) in [(unknown, "[destinations.nobody]"), (header, "host"), (method, "CONNECT"), (post("/../x", ""), "segment")] {
+        let Delivery::Denied { detail, request: failed } = http.deliver(&request, stamp("k")).await else { panic!("{request:?}") };
+        assert!(detail.contains(word), "{detail}");
+        assert_eq!(failed.attempts, 0);
+    }
+    assert!(server.seen().is_empty());
+}
+
+#[tokio::test]
+async fn redirects_are_an_answer() {
+    let server = Server::start(async |_, _| with_header(302, "location", "/elsewhere")).await;
+    let http = http(destination(&server.url()));
+    let Delivery::Refused { reply, request } = http.deliver(&post("/a", ""), stamp("k")).await else { panic!() };
+    assert_eq!((reply.status, reply.attempts, request.last_status), (302, 1, Some(302)));
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn refused_for_good_with_what_is_known() {
+    let server = Server::start(async |_, _| with_body(422, "no such order")).await;
+    let http = http(destination(&server.url()));
+    let Delivery::Refused { reply, request } = http.deliver(&post("/a?b", ""), stamp("k")).await else { panic!() };
+    assert_eq!(reply.status, 422);
+    assert_eq!(request.url, format!("{}/a?b", server.url()));
+    assert_eq!((request.method.as_str(), request.destination.as_str(), request.attempts), ("POST", "orders", 1));
+    assert_eq!(request.reply_excerpt.as_deref(), Some("no such order"));
+}
+
+#[tokio::test]
+async fn a_retry_is_the_same_request() {
+    let server = Server::start(async |number, _| if number < 2 { with_header(503, "retry-after", "0") } else { status(204) }).await;
+    let http = http(destination(&server.url()));
+    let Delivery::Done(reply) = http.deliver(&post("/a", "x"), stamp("k")).await else { panic!() };
+    assert_eq!((reply.status, reply.attempts), (204, 3));
+    let seen = server.seen();
+    assert_eq!(seen.len(), 3);
+    for again in &seen[1..] {
+        assert_eq!((&again.headers, &again.body, &again.path), (&seen[0].headers, &seen[0].body, &seen[0].path));
+    }
+}
+
+#[tokio::test]
+async fn used_up_attempts_tell_of_the_last() {
+    let server = Server::start(async |_, _| with_body(500, vec![b'x'; 5000])).await;
+    let http = http(destination(&server.url()));
+    let Delivery::Exhausted { detail, request } = http.deliver(&post("/a", ""), stamp("k")).await else { panic!() };
+    assert!(detail.contains("500"), "{detail}");
+    assert_eq!((request.attempts, request.last_status, request.reply_excerpt.unwrap().len()), (4, Some(500), 1024));
+    assert_eq!(server.seen().len(), 4);
+}
+
+#[tokio::test]
+async fn nobody_there() {
+    // Bound and dropped: nothing listens there.
+    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let http = http(destination(&format!("http://{free}")));
+    let Delivery::Exhausted { detail, request } = http.deliver(&post("/a", ""), stamp("k")).await else { panic!() };
+    assert!(detail.contains(&free.to_string()) && detail.contains("refused"), "{detail}");
+    assert_eq!((request.attempts, request.last_status), (4, None));
+}
+
+#[tokio::test]
+async fn a_reply_that_never_ends_is_a_timeout() {
+    let server = Server::start(async |_, _| std::future::pending().await).await;
+    let mut settings = destination(&server.url());
+    settings.timeout = Duration::from_millis(50);
+    settings.retry.attempts = 2;
+    let http = http(settings);
+    let Delivery::Exhausted { detail, request } = http.deliver(&post("/a", ""), stamp("k")).await else { panic!() };
+    assert!(detail.contains("50ms"), "{detail}");
+    assert_eq!((request.attempts, server.seen().len()), (2, 2));
+}
+
+#[tokio::test]
+async fn long_replies_are_cut() {
+    for length in [4095, 4096, 4097, 100_000, 1_000_000] {
+        let server = Server::start(move |_, _| async move { with_body(200, vec![b'x'; length]) }).await;
+        let http = http(destination(&server.url()));
+        let Delivery::Done(reply) = http.deliver(&post("/a", ""), stamp("k")).await else { panic!() };
+        assert_eq!(reply.body.len(), length.min(4096), "of {length}");
+    }
+}
+
+#[tokio::test]
+async fn bytes_go_as_they_are() {
+    let server = Server::start(async |_, seen| with_body(200, seen.body)).await;
+    let http = http(destination(&server.url()));
+    let mut request = post("/a", "");
+    request.body = Some(Body::Bytes(vec![0, 255, 10]));
+    let Delivery::Done(reply) = http.deliver(&request, stamp("k")).await else { panic!() };
+    assert_eq!(&reply.body[..], [0, 255, 10]);
+    assert_eq!(server.seen()[0].header("content-type"), None);
+    request.body = None;
+    request.method = "GET".to_owned();
+    let Delivery::Done(_) = http.deliver(&request, stamp("k")).await else { panic!() };
+    assert_eq!(server.seen()[1].header("content-length"), None);
+}
+
+#[tokio::test]
+async fn http2_with_prior_knowledge() {
+    let server = Server::start(async |_, seen| with_body(200, format!("{:?}", seen.version))).await;
+    for (versions, expected) in
+        [(config::HttpVersions::Auto, "HTTP/1.1"), (config::HttpVersions::Http1, "HTTP/1.1"), (config::HttpVersions::Http2, "HTTP/2.0")]
+    {
+        let mut settings = destination(&server.url());
+        settings.http = versions;
+        let Delivery::Done(reply) = http(settings).deliver(&post("/a", ""), stamp("k")).await else { panic!() };
+        assert_eq!(&reply.body[..], expected.as_bytes());
+    }
+}
+
+#[test]
+fn settings_that_cannot_be_used_are_named() {
+    for (url, word) in [("http://0.0.0.0/", "no address of a host"), ("http://user@h/", "user name"), ("ftp://h/", "scheme")] {
+        let settings = destination(url);
+        let error = Http::new(&BTreeMap::from([(Arc::clone(&settings.name), settings)]), &Metrics::new()).unwrap_err().to_string();
+        assert!(error.starts_with("destination `orders`: ") && error.contains(word), "{error}");
+    }
+}
