@@ -2,9 +2,30 @@
 //!
 //! Owns the engine, the loading of components, and the call with all its limits. Promises that a call ends within its limits, whatever
 //! the guest does, and that no state survives it. Refuses to know what becomes of the verdict.
+//!
+//! Read in this order: [`Sandbox`] (`sandbox`) is what the host calls; `gate`, `compile` and `component` make code of a file; `call` is one
+//! guest call; `slow_lane` is where it goes on when it takes long.
+
+mod bindings;
+mod call;
+mod compile;
+mod component;
+mod engine;
+mod gate;
+mod imports;
+mod inert;
+mod limiter;
+mod sandbox;
+mod slow_lane;
+mod state;
+mod team;
 
 use std::fmt::Debug;
 use std::sync::Arc;
+
+pub use component::Component;
+pub use imports::{Level, Line};
+pub use sandbox::{Compile, Sandbox, Settings, Trial};
 
 use crate::outcome::{Exchange, Failure, Next, Verdict};
 use crate::plugin::Plugin;
@@ -41,3 +62,6 @@ impl<T: Transform> Transform for Arc<T> {
         T::on_replies(self, plugin, record, exchanges).await
     }
 }
+
+#[cfg(test)]
+mod tests;

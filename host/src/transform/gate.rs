@@ -1,0 +1,249 @@
+//! Whether a file is a plugin at all: decided from its bytes, before anything of it is compiled.
+//!
+//! Promises to say in plain words what was seen, what is accepted, and the mend for the language that made the component, where one is known.
+
+use wasmparser::{Parser, Payload, ProducersSectionReader, Validator, WasmFeatures};
+use wasmtime::Engine;
+
+use super::bindings::{PACKAGE, VERSION};
+use super::{engine, inert};
+use crate::plugin::{Refusal, Tier};
+
+/// Bytes of a component. componentize-py with a whole CPython makes 18 MB.
+const SIZE_MAX: usize = 32 << 20;
+/// Functions of a component; CPython has 12,000.
+const FUNCTIONS_MAX: u32 = 100_000;
+/// Bytes of one function. Compiling takes more than linear time, and memory, in the size of a function; CPython's largest is some 100 KB.
+const FUNCTION_MAX: usize = 1 << 20;
+/// How deep components may nest: a component, its adapter's shims, and room.
+const DEPTH_MAX: usize = 8;
+
+/// What a component's outside looks like.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Outside {
+    pub(super) tier: Tier,
+}
+
+/// Checks a component's bytes.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub(super) fn check(bytes: &[u8]) -> Result<Outside, Refusal> {
+    check_kind(bytes)?;
+    // What wasmtime is configured for, as far as that can be told apart here; it has the last word when it compiles.
+    let features = WasmFeatures::default()
+        & !(WasmFeatures::MEMORY64 | WasmFeatures::THREADS | WasmFeatures::CM_ASYNC | WasmFeatures::GC | WasmFeatures::EXCEPTIONS);
+    if let Err(error) = Validator::new_with_features(features).validate_all(bytes) {
+        if error.offset() >= bytes.len() || error.message().contains("unexpected end") {
+            return Err(refusal(
+                "the file ends in the middle: it is truncated, or still being copied",
+                "copy it under another name and rename it into place",
+            ));
+        }
+        return Err(refusal(
+            format!("not a valid component: {error}"),
+            "build it again; if that does not help, its toolchain uses a feature that Keyway has not enabled",
+        ));
+    }
+    let found = survey(bytes)?;
+    let tier = check_imports(&found)?;
+    check_exports(&found)?;
+    Ok(Outside { tier })
+}
+
+fn check_kind(bytes: &[u8]) -> Result<(), Refusal> {
+    if bytes.is_empty() {
+        return Err(refusal("the file is empty", "it may still be being copied: copy it under another name and rename it into place"));
+    }
+    if bytes.len() > SIZE_MAX {
+        let (size, max) = (bytes.len() >> 20, SIZE_MAX >> 20);
+        return Err(refusal(
+            format!("the file is {size} MiB, more than the {max} MiB that a component may have"),
+            "strip debug information, or leave out what the plugin does not use",
+        ));
+    }
+    if Engine::detect_precompiled(bytes).is_some() {
+        return Err(refusal(
+            "the file is compiled already (`.cwasm`), and compiled code cannot be checked",
+            "deploy the `.wasm` that it was made from",
+        ));
+    }
+    if !b"\0asm".starts_with(&bytes[..bytes.len().min(4)]) {
+        return Err(refusal("the file is not WebAssembly: it does not begin with `\\0asm`", "deploy the `.wasm` that the build makes"));
+    }
+    if Parser::is_core_wasm(bytes) {
+        return Err(refusal(
+            "the file is a core module, not a component",
+            "make a component of it: `keyway build` does, or `wasm-tools component new`",
+        ));
+    }
+    Ok(())
+}
+
+/// Names on a component's outside, and who made it.
+#[derive(Default)]
+struct Found {
+    imports: Vec<String>,
+    exports: Vec<String>,
+    producers: String,
+}
+
+fn survey(bytes: &[u8]) -> Result<Found, Refusal> {
+    let mut found = Found::default();
+    let mut depth = 0_usize;
+    let (mut modules, mut functions) = (0_u32, 0_u32);
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload.map_err(invalid)? {
+            Payload::Version { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ModuleSection { .. } => modules += 1,
+            Payload::CodeSectionStart { count, .. } => functions = functions.saturating_add(count),
+            Payload::CodeSectionEntry(body) if body.range().len() > FUNCTION_MAX => {
+                return Err(refusal(format!("one of its functions is larger than {} KiB", FUNCTION_MAX >> 10), "split it"));
+            }
+            Payload::ComponentImportSection(section) if depth == 1 => {
+                for import in section {
+                    found.imports.push(import.map_err(invalid)?.name.name.to_owned());
+                }
+            }
+            Payload::ComponentExportSection(section) if depth == 1 => {
+                for export in section {
+                    found.exports.push(export.map_err(invalid)?.name.name.to_owned());
+                }
+            }
+            Payload::CustomSection(section) if section.name() == "producers" => {
+                producers(section.data(), section.data_offset(), &mut found.producers)
+            }
+            _ => {}
+        }
+        if depth > DEPTH_MAX {
+            return Err(refusal(format!("components nest deeper than {DEPTH_MAX}"), "compose fewer components into one"));
+        }
+    }
+    if modules > engine::CORE_INSTANCES_MAX {
+        return Err(refusal(
+            format!("{modules} core modules, more than the {} that a component may have", engine::CORE_INSTANCES_MAX),
+            "compose fewer components into one",
+        ));
+    }
+    if functions > FUNCTIONS_MAX {
+        return Err(refusal(
+            format!("{functions} functions, more than the {FUNCTIONS_MAX} that a component may have"),
+            "leave out what the plugin does not use",
+        ));
+    }
+    Ok(found)
+}
+
+/// Gathers the names of languages and tools; only hints depend on them, so what cannot be read is passed over.
+fn producers(data: &[u8], offset: usize, names: &mut String) {
+    let Ok(section) = ProducersSectionReader::new(wasmparser::BinaryReader::new(data, offset)) else { return };
+    for field in section.into_iter().flatten() {
+        for value in field.values.into_iter().flatten() {
+            names.push_str(&value.name.to_ascii_lowercase());
+            names.push(' ');
+        }
+    }
+}
+
+fn check_imports(found: &Found) -> Result<Tier, Refusal> {
+    let mut tier = Tier::Pure;
+    let mut foreign = Vec::new();
+    for import in &found.imports {
+        if let Some((interface, version)) = ours(import) {
+            if !compatible(version) {
+                return Err(mismatch(interface, version));
+            }
+        } else if inert::PACKAGES.iter().any(|package| import.starts_with(package)) && import.contains("@0.2.") {
+            tier = Tier::Inert;
+        } else {
+            foreign.push(import.as_str());
+        }
+    }
+    if foreign.is_empty() {
+        return Ok(tier);
+    }
+    let (names, plural) = (list(&foreign), if foreign.len() == 1 { "" } else { "s" });
+    let cause =
+        format!("import{plural} {names}, which a plugin may not have: only `{PACKAGE}/*` and WASI 0.2's io, clocks, random, cli and filesystem");
+    Err(refusal(cause, mend(&foreign, &found.producers)))
+}
+
+fn check_exports(found: &Found) -> Result<(), Refusal> {
+    let required = format!("{PACKAGE}/transform");
+    for export in &found.exports {
+        if let Some((interface, version)) = ours(export) {
+            if interface == "transform" && compatible(version) {
+                return Ok(());
+            }
+            if interface == "transform" {
+                return Err(mismatch(interface, version));
+            }
+        }
+    }
+    let exports = match found.exports.as_slice() {
+        [] => "nothing".to_owned(),
+        exports => list(&exports.iter().map(String::as_str).collect::<Vec<_>>()),
+    };
+    let cause = format!("does not export `{required}@{VERSION}`, which is what makes a component a plugin; it exports {exports}");
+    Err(refusal(cause, format!("build it for the world `{PACKAGE}/plugin@{VERSION}`; `keyway new` makes a project that does")))
+}
+
+/// Interface and version, if the name is one of the contract's.
+fn ours(name: &str) -> Option<(&str, &str)> {
+    let (interface, version) = name.strip_prefix(PACKAGE)?.strip_prefix('/')?.split_once('@')?;
+    Some((interface, version))
+}
+
+/// Before 1.0, versions are compatible when their minor numbers are equal; the component model's linking has the same rule.
+fn compatible(version: &str) -> bool {
+    let minor = |version: &str| version.split('.').take(2).map(str::to_owned).collect::<Vec<_>>();
+    !version.contains('-') && minor(version) == minor(VERSION)
+}
+
+fn mismatch(interface: &str, version: &str) -> Refusal {
+    let cause = format!("built for `{PACKAGE}/{interface}@{version}`; this host speaks {VERSION}");
+    refusal(cause, "build the plugin with the SDK of this host's version, or run the host that the plugin was built for")
+}
+
+/// The mend for imports that a plugin may not have, by what they are and by the language that made them.
+fn mend(foreign: &[&str], producers: &str) -> String {
+    let network = foreign.iter().any(|name| name.starts_with("wasi:sockets/") || name.starts_with("wasi:http/"));
+    let preview1 = foreign.iter().any(|name| name.starts_with("wasi_snapshot_preview1"));
+    let made_by = |names: &[&str]| names.iter().any(|name| producers.contains(name));
+    let language = if made_by(&["componentize-js", "jco", "javascript", "starlingmonkey"]) {
+        "for JavaScript, componentize with `--disable all`"
+    } else if made_by(&["componentize-py", "python"]) {
+        "for Python, componentize with `--stub-wasi`"
+    } else if made_by(&["tinygo", "go "]) {
+        "for Go, leave out `net` and `net/http`"
+    } else if made_by(&["rust"]) {
+        "for Rust, build for `wasm32-unknown-unknown` with the SDK"
+    } else {
+        "`keyway build` makes components without them"
+    };
+    if network {
+        format!("a plugin opens no connections: it returns requests, and the host performs them; {language}")
+    } else if preview1 {
+        format!("WASI preview 1 has to be adapted away; {language}")
+    } else {
+        language.to_owned()
+    }
+}
+
+/// Up to five names in backticks.
+fn list(names: &[&str]) -> String {
+    let mut shown: Vec<_> = names.iter().take(5).map(|name| format!("`{name}`")).collect();
+    if names.len() > 5 {
+        shown.push(format!("and {} more", names.len() - 5));
+    }
+    shown.join(", ")
+}
+
+fn invalid(error: wasmparser::BinaryReaderError) -> Refusal {
+    Refusal { cause: format!("not a valid component: {error}"), hint: None }
+}
+
+fn refusal(cause: impl Into<String>, hint: impl Into<String>) -> Refusal {
+    Refusal { cause: cause.into(), hint: Some(hint.into()) }
+}

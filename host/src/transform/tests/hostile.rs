@@ -1,0 +1,172 @@
+//! Guests that attack the host. Each test says which limit ends the attack; that the test ends at all says that the host got its thread back.
+
+use super::guest::{ECHO, Guest, SKIP};
+use super::*;
+use crate::outcome::Reason;
+
+const FOREVER: &str = "(loop $again (br $again))";
+
+/// Loads the guest, asks it for a verdict, and expects this reason; then that the same code still answers nothing else and the sandbox serves others.
+async fn expect(guest: Guest, reason: Reason, words: &str) {
+    let failure = ask(&guest.component(), limits(), b"{}").await.unwrap_err();
+    assert_eq!(failure.reason, reason, "{}", failure.detail);
+    assert!(failure.detail.contains(words), "`{words}` is not in: {}", failure.detail);
+    let innocent = ask(&Guest::transform(ECHO).component(), limits(), b"{}").await.unwrap();
+    assert!(matches!(innocent, Verdict::Send(_)));
+}
+
+async fn expect_refusal(guest: Guest, words: &str) {
+    let refusal = load(&guest.component()).await.unwrap_err();
+    assert!(refusal.cause.contains(words), "`{words}` is not in: {}", refusal.cause);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loop_in_the_export() {
+    expect(Guest::transform(&format!("{FOREVER} unreachable")), Reason::Cpu, "used more than its 20ms of CPU time").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loop_in_the_start_function() {
+    let guest = Guest { fields: format!("(func $start {FOREVER}) (start $start)"), ..Guest::default() };
+    expect_refusal(guest, "failed when it was loaded (cpu)").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loop_in_cabi_realloc() {
+    let guest = Guest { realloc: format!("{FOREVER} unreachable"), ..Guest::default() };
+    expect(guest, Reason::Cpu, "CPU time").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loop_in_post_return() {
+    let guest = Guest { post: FOREVER.to_owned(), ..Guest::default() };
+    expect(guest, Reason::Cpu, "CPU time").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loop_of_large_copies() {
+    // Each copy runs to its end between two looks at the epoch; the memory limit bounds it.
+    let body = "(loop $again (memory.copy (i32.const 0) (i32.const 1) (i32.const 524287)) (br $again)) unreachable";
+    expect(Guest::transform(body), Reason::Cpu, "CPU time").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_ends_a_call_that_has_cpu_time_left() {
+    let limits = Limits { cpu: Duration::from_secs(3600), wall: Duration::from_millis(50), ..limits() };
+    let failure = ask(&Guest::transform(&format!("{FOREVER} unreachable")).component(), limits, b"{}").await.unwrap_err();
+    assert_eq!(failure.reason, Reason::Deadline);
+    assert!(failure.detail.contains("50ms"), "{}", failure.detail);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_without_end_and_then_a_trap() {
+    let body = "(block $full (loop $again (br_if $full (i32.eq (memory.grow (i32.const 1)) (i32.const -1))) (br $again))) unreachable";
+    expect(Guest::transform(body), Reason::Memory, "more than its 4 MiB of memory").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_may_live_with_a_denied_growth() {
+    let body = format!("(block $full (loop $again (br_if $full (i32.eq (memory.grow (i32.const 1)) (i32.const -1))) (br $again))) {SKIP}");
+    let verdict = ask(&Guest::transform(&body).component(), limits(), b"{}").await.unwrap();
+    assert_eq!(verdict, Verdict::Skip("ok".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_memory_at_the_start_than_the_limit() {
+    expect_refusal(Guest { pages: 65, ..Guest::default() }, "failed when it was loaded (memory)").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_count_as_memory() {
+    // 49,000 elements are 383 KiB.
+    let guest = Guest {
+        transform: "(drop (table.grow $t (ref.null func) (i32.const 49000))) unreachable".to_owned(),
+        fields: "(table $t 1 funcref)".to_owned(),
+        ..Guest::default()
+    };
+    let failure = ask(&guest.component(), Limits { memory: 600 << 10, ..limits() }, b"{}").await.unwrap_err();
+    assert_eq!(failure.reason, Reason::Memory, "{}", failure.detail);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn recursion_without_end() {
+    let guest = Guest {
+        transform: "(call $deeper (i32.const 0)) unreachable".to_owned(),
+        fields: "(func $deeper (param i32) (call $deeper (i32.add (local.get 0) (i32.const 1))))".to_owned(),
+        ..Guest::default()
+    };
+    expect(guest, Reason::Trapped, "call stack exhausted").await;
+}
+
+/// `send` of a list of so many requests, all of them the zeros at address 1024 on.
+fn requests(count: u32) -> Guest {
+    Guest {
+        transform: format!(
+            "(i32.store8 (i32.const 64) (i32.const 0)) (i32.store (i32.const 68) (i32.const 8192)) (i32.store (i32.const 72) (i32.const {count})) (i32.const 64)"
+        ),
+        pages: 60,
+        ..Guest::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_requests_than_allowed() {
+    expect(requests(21), Reason::Output, "returned 21 requests, more than its limit of 20").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_requests() {
+    // 60,000 of 56 bytes each are all that 60 pages hold.
+    expect(requests(60_000), Reason::Output, "output").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_million_requests() {
+    let mut guest = requests(1_000_000);
+    guest.pages = 1000;
+    let failure = ask(&guest.component(), Limits { memory: 64 << 20, ..limits() }, b"{}").await.unwrap_err();
+    assert_eq!(failure.reason, Reason::Output, "{}", failure.detail);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_thousand_headers() {
+    let patch = |count: u32| {
+        let headers = format!("(i32.store (i32.const 152) (i32.const 8192)) (i32.store (i32.const 156) (i32.const {count})) (i32.const 64)");
+        let body = ECHO.trim_end().strip_suffix("(i32.const 64)").unwrap();
+        Guest { transform: format!("{body} {headers}"), pages: 60, ..Guest::default() }
+    };
+    expect(patch(100_000), Reason::Output, "output").await;
+    expect(patch(65), Reason::Output, "returned 65 headers in one request, more than its limit of 64").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_string_of_64_mebibytes() {
+    let body = "(i32.store8 (i32.const 64) (i32.const 1)) (i32.store (i32.const 68) (i32.const 0)) (i32.store (i32.const 72) (i32.const 67108864)) (i32.const 64)";
+    let guest = Guest { transform: body.to_owned(), pages: 1024, ..Guest::default() };
+    let failure = ask(&guest.component(), Limits { memory: 80 << 20, ..limits() }, b"{}").await.unwrap_err();
+    assert_eq!(failure.reason, Reason::Output, "{}", failure.detail);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_string_a_little_over_the_limit() {
+    let body = "(i32.store8 (i32.const 64) (i32.const 1)) (i32.store (i32.const 68) (i32.const 131072)) (i32.store (i32.const 72) (i32.const 65537)) (i32.const 64)";
+    expect(Guest::transform(body), Reason::Output, "returned 65537 bytes, more than its limit of 65536").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trap_with_its_frames() {
+    let guest = Guest { transform: "(call $burst) unreachable".to_owned(), fields: "(func $burst unreachable)".to_owned(), ..Guest::default() };
+    expect(guest, Reason::Trapped, "burst").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn text_that_is_not_utf8() {
+    let body = "(i32.store8 (i32.const 32) (i32.const 255)) (i32.store8 (i32.const 64) (i32.const 1)) (i32.store (i32.const 68) (i32.const 32)) (i32.store (i32.const 72) (i32.const 1)) (i32.const 64)";
+    expect(Guest::transform(body), Reason::Trapped, "utf-8").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_beyond_the_end_of_memory() {
+    let body = "(i32.store8 (i32.const 64) (i32.const 1)) (i32.store (i32.const 68) (i32.const -16)) (i32.store (i32.const 72) (i32.const 1000)) (i32.const 64)";
+    expect(Guest::transform(body), Reason::Trapped, "out of bounds").await;
+}

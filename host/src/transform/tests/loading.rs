@@ -1,0 +1,56 @@
+//! What the gate lets in, and what it says of the rest.
+
+use super::guest::Guest;
+use super::*;
+use crate::plugin::Tier;
+
+async fn refused(bytes: &[u8], cause: &str) -> Refusal {
+    let refusal = load(bytes).await.unwrap_err();
+    assert!(refusal.cause.contains(cause), "`{cause}` is not in: {}", refusal.cause);
+    refusal
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_is_let_in() {
+    let loaded = load(&Guest::default().component()).await.unwrap();
+    assert_eq!(loaded.tier, Tier::Pure);
+    assert_eq!(loaded.description, None);
+    assert!(!loaded.sees_replies);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_a_component_is_refused() {
+    let component = Guest::default().component();
+    refused(b"", "the file is empty").await;
+    refused(b"#!/bin/sh\n", "not WebAssembly").await;
+    refused(&Guest::default().module(), "a core module, not a component").await;
+    refused(&component[..component.len() / 2], "ends in the middle").await;
+    refused(&component[..6], "ends in the middle").await;
+    let compiled = wasmtime::Engine::default().precompile_component(&component).unwrap();
+    refused(&compiled, "compiled already").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn foreign_imports_are_named_with_the_mend() {
+    let component = wat::parse_str(r#"(component (import "wasi:sockets/tcp@0.2.3" (instance)) (import "env:other/thing" (instance)))"#).unwrap();
+    let refusal = refused(&component, "`wasi:sockets/tcp@0.2.3`, `env:other/thing`").await;
+    assert!(refusal.hint.unwrap().contains("opens no connections"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_export_is_named_with_those_that_are_there() {
+    let refusal = refused(&wat::parse_str("(component)").unwrap(), "does not export `keyway:transform/transform@0.1.0`").await;
+    assert!(refusal.cause.contains("it exports nothing"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_version_of_the_contract_is_named_with_ours() {
+    let component = wat::parse_str(r#"(component (instance $i) (export "keyway:transform/transform@0.2.0" (instance $i)))"#).unwrap();
+    refused(&component, "built for `keyway:transform/transform@0.2.0`; this host speaks 0.1.0").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_of_the_right_name_and_another_type_is_refused() {
+    let component = wat::parse_str(r#"(component (instance $i) (export "keyway:transform/transform@0.1.0" (instance $i)))"#).unwrap();
+    refused(&component, "does not fit the contract").await;
+}
