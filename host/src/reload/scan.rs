@@ -21,6 +21,8 @@ pub(super) struct Look {
     pub(super) folders: BTreeMap<PathBuf, FolderId>,
     /// What else an operator should know.
     pub(super) problems: Vec<Problem>,
+    /// The plugins that were looked for; none when all were.
+    pub(super) only: Option<BTreeSet<PluginName>>,
     /// What could not be seen. That something is missing in a place that could not be seen does not mean that it is gone.
     pub(super) blind: Blind,
 }
@@ -139,7 +141,7 @@ impl Found {
 impl Look {
     /// Whether a plugin that this look did not find is really gone.
     pub(super) fn saw(&self, name: &PluginName) -> bool {
-        !self.blind.everywhere && !self.blind.teams.contains(name.team())
+        self.wants(name) && !self.blind.everywhere && !self.blind.teams.contains(name.team())
     }
 
     fn problem(&mut self, path: &Path, cause: impl Into<String>, hint: Option<&str>) {
@@ -160,102 +162,193 @@ pub(super) fn look(root: &Path) -> Look {
     if let Some(above) = root.ancestors().skip(1).find(|above| above.is_dir()) {
         look.watch(above);
     }
-    look.watch(root);
-    let (entries, boundary) = match list(root).and_then(|entries| Ok((entries, fs::canonicalize(root)?))) {
-        Ok((entries, boundary)) => (entries, Arc::<Path>::from(boundary)),
-        Err(error) => {
-            look.problem(root, format!("failed to read the plugins' directory: {error}"), Some("create it, or set `[plugins] directory`"));
-            look.blind.everywhere = true;
-            return look;
-        }
-    };
-    for name in &entries {
-        let path = root.join(name);
-        match fs::metadata(&path) {
-            Ok(metadata) if metadata.is_dir() && !name.ends_with(CASES) => team(&mut look, &path, name, &boundary),
-            Ok(_) => plugin(&mut look, &path, DEFAULT_TEAM, &entries, &boundary),
-            Err(error) => unreadable_entry(&mut look, &path, &error),
-        }
-    }
+    look.everything(root);
+    look
+}
+
+/// Looks at these plugins and at nothing else.
+pub(super) fn look_at(root: &Path, names: BTreeSet<PluginName>) -> Look {
+    let mut look = Look { only: Some(names), ..Look::default() };
+    look.everything(root);
     look
 }
 
 const COMPONENT: &str = ".wasm";
 const CASES: &str = ".cases";
 
-fn team(look: &mut Look, folder: &Path, team: &str, root: &Arc<Path>) {
-    if team == DEFAULT_TEAM {
-        let hint = Some("move its files up: what lies at the top belongs to the team `default`");
-        return look.problem(folder, "a folder `default` is not read", hint);
+/// A folder of plugins.
+struct Folder {
+    path: PathBuf,
+    /// The same with all links resolved; links in it may not lead out of it.
+    boundary: Arc<Path>,
+    entries: Vec<(String, Kind)>,
+}
+
+/// What an entry of a folder is, as the listing itself tells.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    File,
+    Folder,
+    /// A link, or something else of which only a closer look tells what it is.
+    Other,
+}
+
+impl Folder {
+    fn open(path: &Path) -> io::Result<Folder> {
+        Ok(Folder { entries: list(path)?, boundary: fs::canonicalize(path)?.into(), path: path.to_owned() })
     }
-    if !is_name(team) {
-        return look.problem(folder, NAME_RULE, None);
+
+    fn kind(&self, name: &str) -> Option<Kind> {
+        let at = self.entries.binary_search_by(|(entry, _)| entry.as_str().cmp(name)).ok()?;
+        Some(self.entries[at].1)
     }
-    let resolved = match fs::canonicalize(folder) {
-        Ok(resolved) if resolved.starts_with(root) => Arc::<Path>::from(resolved),
-        Ok(resolved) => {
-            let cause = format!("the link leads out of the plugins' directory, to `{}`", resolved.display());
-            return look.problem(folder, cause, Some("put the folder itself here, or mount it here"));
-        }
-        Err(error) => return unreadable_entry(look, folder, &error),
-    };
-    look.watch(folder);
-    match list(folder) {
-        Ok(entries) => {
-            for name in &entries {
-                plugin(look, &folder.join(name), team, &entries, &resolved);
+
+    /// A file of the folder, if it is there and may be read. What is not listed need not be asked for, and what is listed as a file need not be
+    /// resolved: that makes a look at a thousand plugins cheap.
+    fn input(&self, name: &str, role: Role) -> Result<Option<Input>, Refusal> {
+        let Some(kind) = self.kind(name) else { return Ok(None) };
+        if kind == Kind::File {
+            let path = self.boundary.join(name);
+            match fs::symlink_metadata(&path) {
+                Ok(metadata) if metadata.is_file() => {
+                    return Ok(Some(Input { role, path, boundary: Arc::clone(&self.boundary), stamp: Stamp::of(&metadata) }));
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(refusal(&self.path.join(name), &error)),
             }
         }
-        Err(error) => {
-            look.problem(folder, format!("failed to read the folder: {error}"), None);
-            look.blind.teams.insert(team.to_owned());
-        }
+        resolve(&self.path.join(name), role, &self.boundary)
     }
 }
 
-/// A plugin, if `file` is a component. `beside` are the names in its folder, sorted: what is not among them need not be asked for, which
-/// halves the cost of a look.
-fn plugin(look: &mut Look, file: &Path, team: &str, beside: &[String], boundary: &Arc<Path>) {
-    let Some(name) = file.file_name().and_then(|name| name.to_str()?.strip_suffix(COMPONENT)) else { return };
-    let listed = |end: &str| beside.binary_search(&format!("{name}{end}")).is_ok().then(|| file.with_file_name(format!("{name}{end}")));
-    if !is_name(name) {
-        return look.problem(file, NAME_RULE, None);
+impl Look {
+    fn wants(&self, name: &PluginName) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(name))
     }
-    let component = match input(file, Role::Component, boundary) {
-        Ok(Some(input)) => Ok(input),
-        // Gone between the listing and now, or a link whose end is not there (yet): the next look will tell.
-        Ok(None) => return,
-        Err(refusal) => Err(refusal),
-    };
-    let inputs = component.and_then(|component| {
-        let mut inputs = vec![component];
-        for (end, role) in [(".toml", Role::Sidecar), (".wasm.minisig", Role::Signature)] {
-            if let Some(path) = listed(end) {
-                inputs.extend(input(&path, role, boundary)?);
+
+    fn wants_team(&self, team: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| only.iter().any(|name| name.team() == team))
+    }
+
+    fn everything(&mut self, root: &Path) {
+        self.watch(root);
+        let folder = match Folder::open(root) {
+            Ok(folder) => folder,
+            Err(error) => {
+                let hint = Some("create it, or set `[plugins] directory`");
+                self.problem(root, format!("failed to read the plugins' directory: {error}"), hint);
+                self.blind.everywhere = true;
+                return;
+            }
+        };
+        for (name, kind) in &folder.entries {
+            let path = root.join(name);
+            let is_folder = match kind {
+                Kind::File => false,
+                Kind::Folder => true,
+                Kind::Other => match fs::metadata(&path) {
+                    Ok(metadata) => metadata.is_dir(),
+                    Err(error) => {
+                        self.unreadable_entry(&path, &error);
+                        continue;
+                    }
+                },
+            };
+            match is_folder {
+                true if name.ends_with(CASES) => {}
+                true => self.team(&path, name, &folder.boundary),
+                false => self.plugin(&folder, DEFAULT_TEAM, name),
             }
         }
-        if let Some(cases) = listed(CASES) {
-            look.watch(&cases);
-            inputs.extend(case_files(&cases, boundary)?);
+    }
+
+    fn team(&mut self, path: &Path, team: &str, root: &Arc<Path>) {
+        if !self.wants_team(team) {
+            return;
+        }
+        if team == DEFAULT_TEAM {
+            let hint = Some("move its files up: what lies at the top belongs to the team `default`");
+            return self.problem(path, "a folder `default` is not read", hint);
+        }
+        if !is_name(team) {
+            return self.problem(path, NAME_RULE, None);
+        }
+        match Folder::open(path) {
+            Ok(folder) if folder.boundary.starts_with(root) => {
+                self.watch(path);
+                for (name, _) in &folder.entries {
+                    self.plugin(&folder, team, name);
+                }
+            }
+            Ok(folder) => {
+                let cause = format!("the link leads out of the plugins' directory, to `{}`", folder.boundary.display());
+                self.problem(path, cause, Some("put the folder itself here, or mount it here"));
+            }
+            Err(error) => {
+                self.problem(path, format!("failed to read the folder: {error}"), None);
+                self.blind.teams.insert(team.to_owned());
+            }
+        }
+    }
+
+    /// A plugin, if the entry is a component.
+    fn plugin(&mut self, folder: &Folder, team: &str, entry: &str) {
+        let Some(name) = entry.strip_suffix(COMPONENT) else { return };
+        let file = folder.path.join(entry);
+        if !is_name(name) {
+            return self.problem(&file, NAME_RULE, None);
+        }
+        let plugin = PluginName::new(team, name);
+        if !self.wants(&plugin) {
+            return;
+        }
+        let inputs = match folder.input(entry, Role::Component) {
+            Ok(Some(component)) => self.rest(folder, name, component),
+            // Gone between the listing and now, or a link whose end is not there (yet): the next look will tell.
+            Ok(None) => return,
+            Err(refusal) => Err(refusal),
+        };
+        self.plugins.insert(plugin, Found { file, inputs });
+    }
+
+    fn rest(&mut self, folder: &Folder, name: &str, component: Input) -> Result<Vec<Input>, Refusal> {
+        let mut inputs = vec![component];
+        for (end, role) in [(".toml", Role::Sidecar), (".wasm.minisig", Role::Signature)] {
+            inputs.extend(folder.input(&format!("{name}{end}"), role)?);
+        }
+        let cases = format!("{name}{CASES}");
+        if folder.kind(&cases).is_some() {
+            let path = folder.path.join(cases);
+            self.watch(&path);
+            inputs.extend(case_files(&path, &folder.boundary)?);
         }
         Ok(inputs)
-    });
-    look.plugins.insert(PluginName::new(team, name), Found { file: file.to_owned(), inputs });
+    }
+
+    fn unreadable_entry(&mut self, path: &Path, error: &io::Error) {
+        if error.kind() != io::ErrorKind::NotFound {
+            return self.problem(path, format!("failed to read: {error}"), None);
+        }
+        if fs::symlink_metadata(path).is_ok() {
+            self.problem(path, "the link leads to nothing", None);
+        }
+    }
 }
 
 fn case_files(folder: &Path, boundary: &Arc<Path>) -> Result<Vec<Input>, Refusal> {
-    let names = match list(folder) {
-        Ok(names) => names,
+    let entries = match list(folder) {
+        Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(refusal(folder, &error)),
     };
-    let files = names.into_iter().filter(|name| name.ends_with(".json"));
-    let inputs = files.map(|name| input(&folder.join(&name), Role::Case(name), boundary));
+    let files = entries.into_iter().filter(|(name, _)| name.ends_with(".json"));
+    let inputs = files.map(|(name, _)| resolve(&folder.join(&name), Role::Case(name), boundary));
     inputs.filter_map(Result::transpose).collect()
 }
 
-/// A file of a plugin, if it is there and may be read.
-fn input(path: &Path, role: Role, boundary: &Arc<Path>) -> Result<Option<Input>, Refusal> {
+/// A file with all links followed, if it is there and may be read.
+fn resolve(path: &Path, role: Role, boundary: &Arc<Path>) -> Result<Option<Input>, Refusal> {
     let resolved = fs::canonicalize(path).and_then(|resolved| Ok((fs::metadata(&resolved)?, resolved)));
     match resolved {
         Ok((_, resolved)) if !resolved.starts_with(boundary) => Err(outside(path, &resolved)),
@@ -278,27 +371,25 @@ fn refusal(path: &Path, error: &io::Error) -> Refusal {
     Refusal { cause: format!("failed to read `{}`: {error}", path.display()), hint: None }
 }
 
-fn unreadable_entry(look: &mut Look, path: &Path, error: &io::Error) {
-    if error.kind() != io::ErrorKind::NotFound {
-        return look.problem(path, format!("failed to read: {error}"), None);
-    }
-    if fs::symlink_metadata(path).is_ok() {
-        look.problem(path, "the link leads to nothing", None);
-    }
-}
-
 /// The names in a folder, sorted, without those that editors, copiers and ConfigMap volumes use on the way.
-fn list(folder: &Path) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
+fn list(folder: &Path) -> io::Result<Vec<(String, Kind)>> {
+    let mut entries = Vec::new();
     for entry in fs::read_dir(folder)? {
+        let entry = entry?;
         // A name that is not UTF-8 can be no plugin's (see `is_name`).
-        let Ok(name) = entry?.file_name().into_string() else { continue };
-        if !name.starts_with('.') && !is_on_the_way(&name) {
-            names.push(name);
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if name.starts_with('.') || is_on_the_way(&name) {
+            continue;
         }
+        let kind = match entry.file_type() {
+            Ok(kind) if kind.is_file() => Kind::File,
+            Ok(kind) if kind.is_dir() => Kind::Folder,
+            _ => Kind::Other,
+        };
+        entries.push((name, kind));
     }
-    names.sort_unstable();
-    Ok(names)
+    entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(entries)
 }
 
 /// Whether a name is one that tools give to a file while they write it.

@@ -1,6 +1,6 @@
 //! The loop of reload: look, hand to the gate, let in, and show.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +67,8 @@ struct Signals {
 struct Looked {
     look: Look,
     watches: Watches,
-    renewed: Result<bool, String>,
+    /// Whether there are new watches; none when the look was at some plugins only.
+    renewed: Option<Result<bool, String>>,
 }
 
 /// When to look and when to show.
@@ -76,8 +77,10 @@ struct Schedule {
     /// The look that is due, if one is.
     due: Option<Instant>,
     began: Instant,
-    /// Not to look before.
+    /// Not to look at everything before.
     rested: Instant,
+    /// Not to look at some before.
+    rested_some: Instant,
     slowly: Instant,
     reap: Instant,
     shown: Instant,
@@ -134,7 +137,7 @@ where
     let signals = Arc::<Signals>::default();
     let (shown, status) = watch::channel(Arc::new(Status { directory, ..Status::default() }));
     let now = Instant::now();
-    let schedule = Schedule { due: Some(now), began: now, rested: now, slowly: now + SLOWLY, reap: now + REAP, shown: now };
+    let schedule = Schedule { due: Some(now), began: now, rested: now, rested_some: now, slowly: now + SLOWLY, reap: now + REAP, shown: now };
     let watcher = Watcher {
         watches: Some(Watches::new(gate.directory(), Arc::clone(&signals.changed))),
         gate,
@@ -191,7 +194,7 @@ where
         }
         self.slots.judge(now);
         self.slots.expire(now);
-        if self.sighted {
+        if self.sighted && self.jobs.is_empty() {
             self.slots.finish_first(now);
         }
         if let Some(serving) = self.slots.take_change() {
@@ -202,12 +205,18 @@ where
             self.schedule.reap = now + REAP;
             self.slots.reap();
         }
-        if now >= self.schedule.slowly || self.slots.wants_look(now) {
+        if now >= self.schedule.slowly {
             self.schedule.ask(now);
         }
-        let free = self.looking.is_none() && now >= self.schedule.rested;
-        if free && self.schedule.due.is_some_and(|due| now >= due) {
-            self.look(now);
+        if self.looking.is_none() {
+            if now >= self.schedule.rested && self.schedule.due.is_some_and(|due| now >= due) {
+                self.look(None, now);
+            } else if now >= self.schedule.rested_some {
+                let waiting = self.slots.waiting(now);
+                if !waiting.is_empty() {
+                    self.look(Some(waiting), now);
+                }
+            }
         }
         self.show(now);
     }
@@ -222,40 +231,60 @@ where
     fn next_wake(&self) -> Instant {
         let look = self.schedule.due.filter(|_| self.looking.is_none()).map(|due| due.max(self.schedule.rested));
         // What a slot waits for is a look; while one is under way its end is what is waited for.
-        let slots = self.slots.next_wake().filter(|_| self.looking.is_none()).map(|at| at.max(self.schedule.rested));
+        let slots = self.slots.next_wake().filter(|_| self.looking.is_none()).map(|at| at.max(self.schedule.rested_some));
         let shown = (!self.shown.borrow().settled).then_some(self.schedule.shown + SHOWN);
         [look, slots, shown].into_iter().flatten().fold(self.schedule.slowly.min(self.schedule.reap), Instant::min)
     }
 
-    fn look(&mut self, now: Instant) {
+    /// Begins a look at these plugins, or at everything.
+    fn look(&mut self, some: Option<BTreeSet<PluginName>>, now: Instant) {
         // The watches are with the look that is under way; there is one at a time.
         let Some(mut watches) = self.watches.take() else { return };
-        self.schedule.due = None;
         self.schedule.began = now;
+        if some.is_none() {
+            self.schedule.due = None;
+        }
         let gate = Arc::clone(&self.gate);
-        self.looking = Some(tokio::task::spawn_blocking(move || {
-            let look = scan::look(gate.directory());
-            let renewed = watches.follow(&look.folders);
-            Looked { look, watches, renewed }
+        self.looking = Some(tokio::task::spawn_blocking(move || match some {
+            Some(names) => Looked { look: scan::look_at(gate.directory(), names), watches, renewed: None },
+            None => {
+                let look = scan::look(gate.directory());
+                let renewed = watches.follow(&look.folders);
+                Looked { look, watches, renewed: Some(renewed) }
+            }
         }));
     }
 
     fn looked(&mut self, looked: Result<Looked, JoinError>) {
         let now = Instant::now();
         self.looking = None;
-        self.looks += 1;
-        self.schedule.rested = now + (now - self.schedule.began) * REST;
-        self.schedule.slowly = now + SLOWLY;
+        let rested = now + (now - self.schedule.began) * REST;
+        self.schedule.rested_some = rested;
         let Looked { look, watches, renewed } = match looked {
             Ok(looked) => looked,
             Err(error) => {
                 // The look itself failed. Without its watches, new ones are made with the next.
                 tracing::error!("failed to look at the plugins' directory: {error}");
                 self.watches = Some(Watches::new(self.gate.directory(), Arc::clone(&self.signals.changed)));
+                self.schedule.slowly = now + POLL;
                 return;
             }
         };
         self.watches = Some(watches);
+        if let Some(renewed) = renewed {
+            self.looks += 1;
+            (self.schedule.rested, self.schedule.rested_some) = (rested, now);
+            self.looked_everywhere(&look, renewed, now);
+        }
+        for Work { name, found, known } in self.slots.look(&look, now) {
+            let (gate, plugin) = (Arc::clone(&self.gate), name.clone());
+            let job = self.jobs.spawn(async move { gate.examine(&plugin, found, known).await });
+            self.names.insert(job.id(), name);
+        }
+    }
+
+    fn looked_everywhere(&mut self, look: &Look, renewed: Result<bool, String>, now: Instant) {
+        self.schedule.slowly = now + SLOWLY;
         let watching = match renewed {
             Ok(renewed) => {
                 if renewed {
@@ -279,11 +308,6 @@ where
         }
         self.problems.clone_from(&look.problems);
         self.sighted |= !look.blind.everywhere;
-        for Work { name, found, known } in self.slots.look(&look, now) {
-            let (gate, plugin) = (Arc::clone(&self.gate), name.clone());
-            let job = self.jobs.spawn(async move { gate.examine(&plugin, found, known).await });
-            self.names.insert(job.id(), name);
-        }
     }
 
     fn examined(&mut self, joined: Result<(Id, Outcome<L::Code>), JoinError>) {

@@ -1,5 +1,6 @@
 //! Who serves: letting in, taking back, taking out.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -199,14 +200,15 @@ impl<C> Slots<C> {
         self.slots.values().filter_map(of).min()
     }
 
-    /// Whether the directory is to be looked at now, by what is known here.
-    pub(in super::super) fn wants_look(&self, now: Instant) -> bool {
-        self.slots.values().any(|slot| match slot.step {
+    /// The plugins whose files are to be looked at now, by what is known here.
+    pub(in super::super) fn waiting(&self, now: Instant) -> BTreeSet<PluginName> {
+        let waits = |slot: &Slot<C>| match slot.step {
             Step::Settling { last, .. } => now >= last + STABLE,
             Step::Incomplete { next } => now >= next,
             Step::Idle => slot.again && slot.found.is_some(),
             Step::Examined(_) => false,
-        })
+        };
+        self.slots.iter().filter(|(_, slot)| waits(slot)).map(|(name, _)| name.clone()).collect()
     }
 
     /// Whether nothing is being looked at, loaded or waited for.
