@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use tokio::time::timeout;
 
 use super::ClientLog;
+use crate::config::Kafka;
 
 /// What a broker says of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,27 +65,50 @@ fn hear_errors<C: ConsumerContext>(consumer: &BaseConsumer<C>) {
     }
 }
 
-/// Makes a topic with the cluster's own defaults for partitions, replication and retention. That it exists already is fine.
+/// How long a start waits for a broker, and for it to make a topic.
+const REACH: Duration = Duration::from_secs(10);
+
+/// Makes sure that a topic is there. If it is not, it is made with the cluster's own defaults for partitions, replication and retention.
 ///
 /// # Errors
-/// The cluster does not allow it, or did not answer within `deadline`; in words for the operator.
-pub async fn ensure(admin: &ClientConfig, topic: &str, deadline: Duration) -> Result<(), String> {
-    let failed = |cause: String| format!("create topic `{topic}`: {cause}");
-    let client: AdminClient<ClientLog> = admin.create_with_context(ClientLog::default()).map_err(|error| failed(super::describe(&error)))?;
+/// No broker answers within ten seconds, or the cluster does not allow it; in words for the operator.
+pub async fn ensure(settings: &Kafka, client_id: &str, topic: &str) -> Result<(), String> {
+    // Looked for first, since a host that may write to a topic need not be allowed to make it.
+    if look(settings, client_id, topic).await? != Found::Missing {
+        return Ok(());
+    }
+    let failed = |cause: String| format!("create topic `{topic}`, which does not exist: {cause}");
+    let client: AdminClient<ClientLog> =
+        super::admin(settings, client_id)?.create_with_context(ClientLog::default()).map_err(|error| failed(super::describe(&error)))?;
     // -1 leaves both to the broker (KIP-464).
     let wanted = NewTopic::new(topic, -1, TopicReplication::Fixed(-1));
-    let options = AdminOptions::new().operation_timeout(Some(deadline)).request_timeout(Some(deadline));
-    let created = timeout(deadline * 2, client.create_topics([&wanted], &options))
+    let options = AdminOptions::new().operation_timeout(Some(REACH)).request_timeout(Some(REACH));
+    let created = timeout(REACH * 2, client.create_topics([&wanted], &options))
         .await
-        .map_err(|_| failed(format!("no answer within {:?}", deadline * 2)))?
+        .map_err(|_| failed(format!("no answer within {:?}", REACH * 2)))?
         .map_err(|error| failed(error.to_string()))?;
     match created.into_iter().next() {
         Some(Ok(_)) => {
             tracing::info!(topic, "created a topic");
             Ok(())
         }
+        // Another host was faster.
         Some(Err((_, Code::TopicAlreadyExists))) => Ok(()),
         Some(Err((_, code))) => Err(failed(code.to_string())),
         None => Err(failed("the broker gave no answer for it".into())),
     }
+}
+
+async fn look(settings: &Kafka, client_id: &str, topic: &str) -> Result<Found, String> {
+    let mut config = super::consumer(settings, client_id)?;
+    // Without a group it can only look.
+    for membership in ["group.id", "group.instance.id", "group.protocol", "statistics.interval.ms"] {
+        config.remove(membership);
+    }
+    let (brokers, topic) = (settings.brokers.clone(), topic.to_owned());
+    let looked = tokio::task::spawn_blocking(move || {
+        let consumer: BaseConsumer<ClientLog> = config.create_with_context(ClientLog::default()).map_err(|error| super::describe(&error))?;
+        find(&consumer, &brokers, &topic, REACH)
+    });
+    looked.await.map_err(|error| format!("look for a topic: {error}"))?
 }

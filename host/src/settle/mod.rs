@@ -4,11 +4,14 @@
 //! dropping a ticket never counts as settling. Refuses to know why a record ended as it did.
 
 mod beyond;
+pub mod dead_letter;
+mod kafka;
 mod kafka_offsets;
 mod ledger;
 
 use std::sync::Arc;
 
+pub use kafka::KafkaSettle;
 pub use kafka_offsets::{Offsets, offsets};
 pub use ledger::{Ledger, Opened, Ticket};
 

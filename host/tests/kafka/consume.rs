@@ -16,7 +16,7 @@ use tokio::time::timeout;
 /// Longest wait for anything here.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn settings(broker: &Broker, topic: &str, group: &str, properties: &[(&str, &str)]) -> config::Kafka {
+pub(crate) fn settings(broker: &Broker, topic: &str, group: &str, properties: &[(&str, &str)]) -> config::Kafka {
     config::Kafka {
         brokers: broker.address.clone(),
         topics: vec![topic.to_owned()],

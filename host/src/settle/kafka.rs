@@ -1,0 +1,169 @@
+//! Settles into Kafka: commits through the source's consumer, dead letters and replies through a producer of its own.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::dead_letter::{self, Writer};
+use super::{DeadLetter, Mark, Offsets, Settle};
+use crate::cluster::{ClientLog, describe, ensure, producer};
+use crate::config;
+use crate::outcome::Reply;
+use crate::record::Record;
+
+/// Longest wait for room in the producer's queue. Delivery has a deadline of its own (`delivery.timeout.ms`).
+const ROOM: Duration = Duration::from_secs(10);
+
+/// The producer type, with errors in the host's log.
+type Letters = FutureProducer<ClientLog>;
+
+/// Settles into Kafka.
+pub struct KafkaSettle<O> {
+    offsets: O,
+    dead_letters: String,
+    replies: Option<String>,
+    writer: Writer,
+    config: ClientConfig,
+    /// Made anew after a fatal error, which an idempotent producer does not survive.
+    letters: Mutex<Letters>,
+}
+
+impl<O: Offsets> KafkaSettle<O> {
+    /// Makes sure that the host's own topics are there, creating them if the cluster allows it. `host` is the host's id.
+    ///
+    /// # Errors
+    /// A topic is missing and may not be created, a property is wrong, or no broker answers; in words for the operator.
+    pub async fn start(settings: &config::Kafka, replies: Option<&config::Replies>, host: &str, offsets: O) -> Result<KafkaSettle<O>, String> {
+        let client_id = format!("keyway-{host}-letters");
+        ensure(settings, &client_id, &settings.dead_letters).await?;
+        if let Some(replies) = replies {
+            ensure(settings, &client_id, &replies.topic).await?;
+        }
+        let mut config = producer(settings, &client_id)?;
+        // One letter a batch: the broker judges the size of batches, and a small letter must not be refused for a large neighbour.
+        config.set("batch.num.messages", "1");
+        let letters = config.create_with_context(ClientLog::default()).map_err(|error| describe(&error))?;
+        Ok(KafkaSettle {
+            offsets,
+            dead_letters: settings.dead_letters.clone(),
+            replies: replies.map(|replies| replies.topic.clone()),
+            writer: Writer { group: settings.group.clone(), host: host.to_owned() },
+            config,
+            letters: Mutex::new(letters),
+        })
+    }
+}
+
+impl<O> KafkaSettle<O> {
+    async fn write(&self, topic: &str, key: Option<&[u8]>, payload: Option<&[u8]>, headers: &[(String, Vec<u8>)]) -> Result<(), KafkaError> {
+        let letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let headers = headers
+            .iter()
+            .fold(OwnedHeaders::new_with_capacity(headers.len()), |headers, (key, value)| headers.insert(Header { key, value: Some(value) }));
+        let mut record = FutureRecord::<[u8], [u8]>::to(topic).headers(headers);
+        record.key = key;
+        record.payload = payload;
+        match letters.send(record, ROOM).await {
+            Ok(_) => Ok(()),
+            Err((error, _)) => {
+                if letters.client().fatal_error().is_some() {
+                    self.renew(letters);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Puts a new producer in the place of a broken one, unless another task has done so.
+    fn renew(&self, broken: Letters) {
+        let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
+        if letters.client().native_ptr() == broken.client().native_ptr() {
+            match self.config.create_with_context(ClientLog::default()) {
+                Ok(new) => {
+                    tracing::warn!("made a new producer in place of one that had failed");
+                    *letters = new;
+                }
+                Err(error) => tracing::error!("no new producer in place of one that had failed: {}", describe(&error)),
+            }
+        }
+        drop(letters);
+        // Closing waits for librdkafka's threads, so whoever holds it last must not be a task.
+        tokio::task::spawn_blocking(move || drop(broken));
+    }
+}
+
+impl<O: Offsets> Settle for KafkaSettle<O> {
+    fn commit(&self, marks: Vec<Mark>) {
+        if let Err(error) = self.offsets.commit(marks) {
+            tracing::warn!(error, "a commit did not get on its way; the next one covers it");
+        }
+    }
+
+    async fn dead_letter(&self, letter: DeadLetter<'_>) -> Result<(), String> {
+        let record = letter.record;
+        let headers = dead_letter::headers(&letter, &self.writer);
+        let failed = |error: KafkaError| format!("write to topic `{}`: {error}", self.dead_letters);
+        match self.write(&self.dead_letters, record.key.as_deref(), record.payload.as_deref(), &headers).await {
+            Err(error) if is_too_large(&error) => {
+                let bytes = record.weight();
+                tracing::error!(%record, bytes, topic = self.dead_letters, "Kafka refused a dead letter as too large; it is written without its payload and headers");
+                let headers = dead_letter::without_payload(record.payload.as_ref().map_or(0, bytes::Bytes::len), headers);
+                self.write(&self.dead_letters, small(record), None, &headers).await.map_err(failed)
+            }
+            written => written.map_err(failed),
+        }
+    }
+
+    async fn reply(&self, record: &Record, index: u32, destination: &str, reply: &Reply) -> Result<(), String> {
+        let Some(topic) = &self.replies else { return Ok(()) };
+        let mut headers: Vec<(String, Vec<u8>)> = reply
+            .headers
+            .iter()
+            .filter(|(name, _)| !name.starts_with(dead_letter::PREFIX))
+            .map(|(name, value)| (name.clone(), value.clone().into_bytes()))
+            .collect();
+        for (name, value) in [
+            ("keyway-status", reply.status.to_string()),
+            (dead_letter::DESTINATION, destination.to_owned()),
+            (dead_letter::REQUEST, index.to_string()),
+            (dead_letter::ATTEMPTS, reply.attempts.to_string()),
+            (dead_letter::TOPIC, record.topic().to_owned()),
+            (dead_letter::PARTITION, record.partition().to_string()),
+            (dead_letter::OFFSET, record.offset.to_string()),
+        ] {
+            headers.push((name.to_owned(), value.into_bytes()));
+        }
+        let failed = |error: KafkaError| format!("write to topic `{topic}`: {error}");
+        match self.write(topic, record.key.as_deref(), Some(&reply.body), &headers).await {
+            Err(error) if is_too_large(&error) => {
+                tracing::error!(%record, bytes = reply.body.len(), topic, "Kafka refused a reply as too large; it is written without its body and headers");
+                let headers = dead_letter::without_payload(reply.body.len(), headers);
+                self.write(topic, small(record), None, &headers).await.map_err(failed)
+            }
+            written => written.map_err(failed),
+        }
+    }
+}
+
+fn is_too_large(error: &KafkaError) -> bool {
+    matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge))
+}
+
+/// The record's key, unless it is itself too large and would be refused again and again; the coordinates find the record all the same.
+fn small(record: &Record) -> Option<&[u8]> {
+    record.key.as_deref().filter(|key| key.len() <= KEY_MAX)
+}
+
+/// Longest key that a letter without its payload keeps. Arbitrary; far above any key that names something.
+const KEY_MAX: usize = 64 << 10;
+
+impl<O> std::fmt::Debug for KafkaSettle<O> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaSettle").field("dead_letters", &self.dead_letters).field("replies", &self.replies).finish_non_exhaustive()
+    }
+}
