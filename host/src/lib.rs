@@ -7,7 +7,7 @@
 //! ```
 //!
 //! [`run`] is the loop and [`pipeline`] the path of one record; read these two first. A stage never imports another stage: only those
-//! two join them, and only `app` picks implementations (`tests/layering.rs` holds it so).
+//! two join them, and only [`app`] picks implementations (`tests/layering.rs` holds it so).
 
 pub mod record;
 
@@ -40,6 +40,8 @@ pub mod deliver;
 pub mod settle;
 
 pub mod observe;
+
+pub mod app;
 
 pub mod cli;
 

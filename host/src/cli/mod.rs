@@ -1,1 +1,101 @@
-//! Filled below.
+//! The command line: one file per command.
+//!
+//! Owns arguments, exit codes and what is printed. A command is a struct of its arguments with an `execute` that says how it ended.
+
+pub mod logging;
+
+mod check;
+mod exit;
+mod run;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use exit::Exit;
+
+use crate::config::{self, Config, Report};
+
+/// Keyway: a bridge from Kafka to HTTP with a sandboxed WebAssembly component per key.
+#[derive(Debug, Parser)]
+#[command(name = "keyway", version, propagate_version = true, disable_help_subcommand = true, after_help = exit::HELP)]
+pub struct Arguments {
+    /// What is written to standard error.
+    #[command(flatten)]
+    pub logging: logging::Logging,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a host: consume, transform, deliver, until SIGTERM or SIGINT
+    Run(run::Run),
+    /// Check the configuration and every plugin, and list all problems; starts nothing
+    Check(check::Check),
+}
+
+impl Command {
+    /// Does it.
+    pub fn execute(self) -> Exit {
+        match self {
+            Command::Run(command) => command.execute(),
+            Command::Check(command) => command.execute(),
+        }
+    }
+}
+
+/// The configuration file that most commands read.
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration file
+    #[arg(long, short, value_name = "FILE", default_value = "keyway.toml")]
+    config: PathBuf,
+}
+
+impl ConfigFile {
+    /// Reads it; what is wrong with it goes to standard error.
+    fn load(&self) -> Result<Config, Exit> {
+        config::load(&self.config).map_err(|report| {
+            show_report(&report);
+            Exit::Usage
+        })
+    }
+}
+
+/// Writes to standard error: with the lines of the file on a terminal, a line each elsewhere.
+fn show_report(report: &Report) {
+    use std::io::IsTerminal as _;
+    let mut stderr = std::io::stderr().lock();
+    let text = if stderr.is_terminal() { report.to_pretty() } else { format!("{report}\n") };
+    // When standard error is closed, the exit code still tells.
+    let _ = stderr.write_all(text.as_bytes());
+}
+
+/// Writes one error, and its mend if there is one, to standard error.
+fn show_error(error: impl std::fmt::Display, hint: Option<&str>) {
+    let mut stderr = std::io::stderr().lock();
+    let _ = writeln!(stderr, "error: {error}");
+    if let Some(hint) = hint {
+        let _ = writeln!(stderr, "  hint: {hint}");
+    }
+}
+
+/// Writes to standard output. What cannot be written there has no other place to go.
+fn print(text: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+/// Runs a command's work on a runtime of its own.
+fn block_on<F: Future<Output = Exit>>(work: F) -> Exit {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("keyway").build() {
+        Ok(runtime) => runtime.block_on(work),
+        Err(error) => {
+            show_error(format!("failed to start the runtime: {error}"), None);
+            Exit::Failed
+        }
+    }
+}

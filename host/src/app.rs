@@ -1,0 +1,172 @@
+//! The wiring: the only file that names every concrete part.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{self, Config};
+use crate::consume::Kafka;
+use crate::deliver::Http;
+use crate::observe::Metrics;
+use crate::outcome::{Failure, Verdict};
+use crate::pipeline::{Pipeline, Policy};
+use crate::plugin::Plugin;
+use crate::record::Record;
+use crate::reload::{self, Rehearse, Setup, TrustedKeys};
+use crate::route::Routes;
+use crate::run::{self, Run};
+use crate::settle::KafkaSettle;
+use crate::transform::{Compile, Component, Sandbox, Settings, Transform};
+
+/// How long a shutdown waits for the plugins' watcher, which ends at once unless it is in the middle of a look.
+const WATCHER_ENDS_WITHIN: Duration = Duration::from_secs(5);
+
+/// A host that is built and not yet running.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    metrics: Arc<Metrics>,
+    sandbox: Arc<Sandbox>,
+    deliver: Arc<Http>,
+    routes: Arc<Routes<Component>>,
+    setup: Setup,
+}
+
+impl App {
+    /// Builds what needs no network: the sandbox, the clients of the destinations, the rules of the plugins' directory.
+    ///
+    /// # Errors
+    /// What cannot be built, in words for the operator.
+    pub fn build(config: Config) -> Result<App, String> {
+        let metrics = Metrics::new();
+        let sandbox = Arc::new(sandbox(&config, &metrics)?);
+        let deliver = Arc::new(Http::new(&config.destinations, &metrics).map_err(|error| error.to_string())?);
+        let setup = setup(&config)?;
+        Ok(App { config, metrics, sandbox, deliver, routes: Arc::default(), setup })
+    }
+
+    /// Runs until `shutdown` completes; then drains, commits, and leaves the group.
+    ///
+    /// # Errors
+    /// The host could not do its job, in words for the operator. What was not settled is not committed.
+    pub async fn until(self, shutdown: impl Future<Output = ()>) -> Result<(), String> {
+        let App { config, metrics, sandbox, deliver, routes, setup } = self;
+        let table = Arc::clone(&routes);
+        let publish = move |plugins: &[Arc<Plugin<Component>>]| {
+            for (plugin, conflict) in table.serve(plugins) {
+                tracing::error!(plugin = %plugin.name, "does not serve `{}`, which `{}` has already", conflict.pattern, conflict.holder.name);
+            }
+        };
+        let (watcher, plugins) = reload::watcher(setup, Arc::clone(&sandbox), Rehearsal(Arc::clone(&sandbox)), publish);
+        let stop = CancellationToken::new();
+        let watcher = tokio::spawn(watcher.run(stop.clone()));
+        let rescan = tokio::spawn(rescan_at_hangup(plugins.clone()));
+
+        let mut shutdown = std::pin::pin!(shutdown);
+        let ran = tokio::select! {
+            // Records that come before the plugins would find nobody to handle them.
+            () = plugins.ready() => {
+                serve(&config, metrics, routes, sandbox, deliver, shutdown.as_mut()).await
+            }
+            () = shutdown.as_mut() => Ok(()),
+        };
+        rescan.abort();
+        stop.cancel();
+        end(watcher).await;
+        ran
+    }
+}
+
+/// Consumes and handles records with these routes until `shutdown` completes. Generic over the sandbox, so that a benchmark can run the same
+/// host without one.
+///
+/// # Errors
+/// See [`App::until`].
+pub async fn serve<T: Transform>(
+    config: &Config,
+    metrics: Arc<Metrics>,
+    routes: Arc<Routes<T::Code>>,
+    transform: T,
+    deliver: Arc<Http>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), String> {
+    let failed = |error| format!("failed to {error}");
+    let (source, offsets) = Kafka::start(&config.kafka, None, Arc::clone(&metrics)).await.map_err(failed)?;
+    let settle = KafkaSettle::start(&config.kafka, config.replies.as_ref(), source.host(), offsets).await.map_err(failed)?;
+    // The source lets partitions go after this time in any case; a drain that took longer would be for nothing.
+    let drain = config.lanes.drain.min(source.release_within());
+    let settings = run::Settings { lanes: config::Lanes { drain, ..config.lanes }, commit_every: config.kafka.commit_every };
+    let policy = Policy {
+        group: config.kafka.group.clone(),
+        route_by: config.kafka.route_by.clone(),
+        framing: config.kafka.framing,
+        unrouted: config.failures.unrouted,
+        keep_replies: config.replies.is_some(),
+    };
+    let pipeline = Pipeline { routes, transform, deliver, settle, metrics, policy };
+    let (run, _control) = Run::new(source, Arc::new(pipeline), settings);
+    tracing::info!(group = config.kafka.group, topics = ?config.kafka.topics, "running");
+    run.until(shutdown).await
+}
+
+/// The sandbox as the configuration wants it: components are compiled by a child process of the same program.
+///
+/// # Errors
+/// In words for the operator.
+pub fn sandbox(config: &Config, metrics: &Arc<Metrics>) -> Result<Sandbox, String> {
+    let program = std::env::current_exe().map_err(|error| format!("failed to find this program's own file: {error}"))?;
+    let settings = Settings { compile: Compile::Worker(program), cache: Some(cache(config)), ..Settings::default() };
+    Sandbox::new(&settings, Arc::clone(metrics)).map_err(|error| format!("failed to start the sandbox: {error:#}"))
+}
+
+/// Where compiled components are kept: as configured, else in the user's own cache folder.
+fn cache(config: &Config) -> PathBuf {
+    if let Some(cache) = &config.plugins.cache {
+        return cache.clone();
+    }
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
+    base.unwrap_or_else(std::env::temp_dir).join("keyway").join("compiled")
+}
+
+/// What reload has to know of the configuration.
+///
+/// # Errors
+/// In words for the operator.
+pub fn setup(config: &Config) -> Result<Setup, String> {
+    let trusted_keys =
+        TrustedKeys::parse(&config.plugins.trusted_keys).map_err(|(index, cause)| format!("`plugins.trusted_keys`, entry {index}: {cause}"))?;
+    Ok(Setup { directory: config.plugins.directory.clone(), teams: config.teams.clone(), trusted_keys })
+}
+
+/// Runs a plugin's cases in the sandbox in which it will serve.
+#[derive(Debug)]
+pub struct Rehearsal(pub Arc<Sandbox>);
+
+impl Rehearse<Component> for Rehearsal {
+    async fn rehearse(&self, plugin: &Plugin<Component>, record: &Record) -> Result<Verdict, Failure> {
+        self.0.transform(plugin, record).await
+    }
+}
+
+/// SIGHUP asks for another look at the plugins.
+async fn rescan_at_hangup(plugins: reload::Handle) {
+    match signal(SignalKind::hangup()) {
+        Ok(mut hangup) => {
+            while hangup.recv().await.is_some() {
+                tracing::info!("looking at the plugins' directory again (SIGHUP)");
+                plugins.rescan();
+            }
+        }
+        Err(error) => tracing::warn!("SIGHUP will not reload plugins: {error}"),
+    }
+}
+
+async fn end(task: JoinHandle<()>) {
+    if tokio::time::timeout(WATCHER_ENDS_WITHIN, task).await.is_err() {
+        tracing::warn!("the plugins' watcher did not end in time");
+    }
+}
