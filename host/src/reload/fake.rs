@@ -105,10 +105,11 @@ const DEADLINE: Duration = Duration::from_secs(9);
 impl Host {
     /// Starts on a folder that `fill` has filled; it is given the plugins' directory, which is not there yet.
     pub(super) fn start(fill: impl FnOnce(&Path)) -> Host {
-        Host::start_with(TrustedKeys::default(), fill)
+        Host::start_with(TrustedKeys::default(), true, fill)
     }
 
-    pub(super) fn start_with(keys: TrustedKeys, fill: impl FnOnce(&Path)) -> Host {
+    /// As [`Host::start`] with trusted keys, and with or without a system that tells of changes.
+    pub(super) fn start_with(keys: TrustedKeys, events: bool, fill: impl FnOnce(&Path)) -> Host {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("plugins");
         fill(&root);
@@ -119,7 +120,10 @@ impl Host {
             to_served.lock().unwrap().push(serving.iter().map(|plugin| (plugin.name.to_string(), plugin.code.clone())).collect());
             *to_plugins.lock().unwrap() = serving.to_vec();
         };
-        let (watcher, handle) = watcher(setup(&root, keys), load.clone(), FakeCalls, publish);
+        let (mut watcher, handle) = watcher(setup(&root, keys), load.clone(), FakeCalls, publish);
+        if !events {
+            watcher.without_events();
+        }
         let task = tokio::spawn(watcher.run(stop.clone()));
         Host { root, handle, load, served, plugins, _folder: folder, _stop: stop.drop_guard(), _task: task }
     }

@@ -67,3 +67,43 @@ fn final_outcome<C>(outcome: Outcome<C>) -> Outcome<C> {
         outcome => outcome,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reload::fake::{FakeCalls, FakeLoad, component, setup, write};
+    use crate::reload::{State, TrustedKeys};
+
+    #[tokio::test]
+    async fn everything_that_is_wrong_is_said_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let whole = component("keys order:*");
+        for (name, bytes) in [
+            ("order.wasm", &whole[..]),
+            ("half.wasm", &whole[..300]),
+            ("twin.wasm", &component("keys order:*")),
+            ("foreign.wasm", &component("refuse it imports `wasi:sockets`")),
+            ("payments/refund.wasm", &component("keys payment:*")),
+            ("default/x.wasm", &whole),
+        ] {
+            write(&folder.path().join(name), bytes);
+        }
+        let once = load_once(setup(folder.path(), TrustedKeys::default()), FakeLoad::default(), FakeCalls).await;
+        let serving: Vec<&str> = once.plugins.iter().map(|plugin| plugin.name.as_str()).collect();
+        assert_eq!(serving, ["order", "payments/refund"]);
+        let refused = |name: &str| once.status.plugin(name).trouble().and_then(|version| version.reason.clone()).unwrap();
+        assert_eq!(refused("half"), "the file ends after 300 bytes, and its last section wants 311 more");
+        assert_eq!(refused("twin"), "its key `order:*` is served by the plugin `order` already");
+        assert_eq!(refused("foreign"), "it imports `wasi:sockets`");
+        assert_eq!(once.status.state("order"), Some(State::Live));
+        assert_eq!(once.status.problems.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_is_not_there_is_a_problem() {
+        let folder = tempfile::tempdir().unwrap();
+        let once = load_once(setup(&folder.path().join("not"), TrustedKeys::default()), FakeLoad::default(), FakeCalls).await;
+        assert!(once.plugins.is_empty());
+        assert!(once.status.problems[0].cause.starts_with("failed to read the plugins' directory"));
+    }
+}

@@ -17,12 +17,21 @@ pub(super) struct Watches {
     changed: Arc<Notify>,
     watcher: Option<RecommendedWatcher>,
     folders: BTreeMap<PathBuf, FolderId>,
+    #[cfg(test)]
+    pub(super) no_events: bool,
 }
 
 impl Watches {
     /// None yet. `changed` is told when something under `root` may have changed.
     pub(super) fn new(root: &Path, changed: Arc<Notify>) -> Watches {
-        Watches { root: root.into(), changed, watcher: None, folders: BTreeMap::new() }
+        Watches {
+            root: root.into(),
+            changed,
+            watcher: None,
+            folders: BTreeMap::new(),
+            #[cfg(test)]
+            no_events: false,
+        }
     }
 
     /// Watches exactly these folders. Returns whether that needed new watches, after which it takes another look to see what happened before
@@ -43,6 +52,10 @@ impl Watches {
                 changed.notify_one();
             }
         };
+        #[cfg(test)]
+        if self.no_events {
+            return Err("no space left for watches".to_owned());
+        }
         let mut watcher = RecommendedWatcher::new(told, notify::Config::default()).map_err(|error| error.to_string())?;
         for folder in folders.keys() {
             match watcher.watch(folder, RecursiveMode::NonRecursive) {

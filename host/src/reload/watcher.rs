@@ -164,6 +164,12 @@ where
     R: Rehearse<L::Code>,
     P: FnMut(&[Arc<Plugin<L::Code>>]) + Send,
 {
+    /// As on a system that tells of no changes.
+    #[cfg(test)]
+    pub(super) fn without_events(&mut self) {
+        self.watches.iter_mut().for_each(|watches| watches.no_events = true);
+    }
+
     /// Runs until it is told to stop. What serves then goes on serving.
     pub async fn run(mut self, stop: CancellationToken) {
         let (alarm, signals) = (self.gate.alarm(), Arc::clone(&self.signals));

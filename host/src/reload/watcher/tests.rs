@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use crate::reload::fake::{Host, component, write};
-use crate::reload::{State, TrustedKeys};
+use crate::reload::{State, TrustedKeys, Watching};
 
 #[tokio::test]
 async fn what_lies_there_at_the_start_serves_from_the_first_moment() {
@@ -276,7 +276,7 @@ wLMDjy9FLAuxZ3q4NlEvkgtyhrr0gtTu6KC4KBJdITbbOeAi1zBIYo0v4iTgt8jJpIidRJnp94ABQkJA
 #[tokio::test]
 async fn with_trusted_keys_only_signed_bytes_come_in() {
     let keys = TrustedKeys::parse(&[KEY.to_owned()]).unwrap();
-    let host = Host::start_with(keys, |root| {
+    let host = Host::start_with(keys, true, |root| {
         write(&root.join("signed.wasm"), b"test");
         write(&root.join("signed.wasm.minisig"), SIGNATURE.as_bytes());
         write(&root.join("unsigned.wasm"), b"test");
@@ -294,4 +294,25 @@ async fn with_trusted_keys_only_signed_bytes_come_in() {
     host.deploy("unsigned.wasm.minisig", SIGNATURE.as_bytes());
     host.serves("unsigned", "test").await;
     assert!(TrustedKeys::parse(&["no key".to_owned()]).is_err());
+}
+
+#[tokio::test]
+async fn a_system_that_tells_of_no_changes_is_looked_at_often() {
+    let host = Host::start_with(TrustedKeys::default(), false, |root| write(&root.join("order.wasm"), &component("v1")));
+    host.handle.ready().await;
+    let cause = "no space left for watches".to_owned();
+    assert_eq!(host.handle.status().watching, Watching::Polling { cause });
+    host.deploy("order.wasm", &component("v2"));
+    host.serves("order", "v2").await;
+}
+
+#[tokio::test]
+async fn many_plugins_change_at_once() {
+    let name = |at: usize| format!("p{at}.wasm");
+    let host = Host::start(|root| (0..200).for_each(|at| write(&root.join(name(at)), &component("v1"))));
+    host.handle.ready().await;
+    assert_eq!(host.handle.status().plugins.iter().filter(|plugin| plugin.serving.is_some()).count(), 200);
+    (0..200).for_each(|at| host.deploy(&name(at), &component(if at % 10 == 0 { "refuse no" } else { "v2" })));
+    host.until("all decided", |status| status.settled && (0..200).all(|at| status.state(&format!("p{at}")) != Some(State::Loading))).await;
+    host.until("all live", |_| (0..200).all(|at| host.code(&format!("p{at}")).as_deref() == Some(if at % 10 == 0 { "v1" } else { "v2" }))).await;
 }
