@@ -116,6 +116,7 @@ impl Context {
     fn revoke(&self, consumer: &BaseConsumer<Context>, list: &TopicPartitionList) {
         let lost = consumer.assignment_lost();
         let ended: Vec<_> = list.elements().iter().filter_map(|element| self.stays.end(element.topic(), element.partition())).collect();
+        ended.iter().for_each(|assignment| self.metrics.partition_left(&assignment.topic, assignment.partition));
         if !ended.is_empty() && !self.closing.load(Ordering::Acquire) {
             tracing::info!(partitions = ended.len(), lost, "partitions are revoked");
             let (release, released) = oneshot::channel();
