@@ -88,6 +88,13 @@ pub(super) fn running(slots: u32) -> wasmtime::Result<Engine> {
     Ok(engine)
 }
 
+/// The engine that only compiles, on one thread: it runs in a process of its own whose CPU time is counted.
+pub(super) fn compiling() -> wasmtime::Result<Engine> {
+    let mut config = features();
+    config.parallel_compilation(false);
+    Engine::new(&config)
+}
+
 /// Moves the epoch on, from a thread of the operating system: on a runtime, a busy guest could keep its own clock from ticking. The thread
 /// ends with the engine.
 fn tick(engine: &Engine) -> wasmtime::Result<()> {

@@ -23,6 +23,7 @@ mod team;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+pub use compile::worker;
 pub use component::Component;
 pub use imports::{Level, Line};
 pub use sandbox::{Compile, Sandbox, Settings, Trial};

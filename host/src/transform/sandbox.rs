@@ -102,7 +102,7 @@ impl Sandbox {
         types::add_to_linker::<State, Contract>(&mut pure, |state| state)?;
         let mut inert = pure.clone();
         inert::add_to_linker(&mut inert)?;
-        let compiler = Compiler::new(engine.clone(), &settings.compile, settings.cache.as_deref())?;
+        let compiler = Compiler::new(engine.clone(), settings.compile.clone(), settings.cache.as_deref())?;
         let slow_lane = SlowLane::start(settings.slow_threads.max(1))?;
         let teams = Teams::new(settings.slow_threads.max(1) * SEATS_PER_THREAD);
         let quick = Arc::new(Semaphore::new(slots / 2));

@@ -1,0 +1,89 @@
+//! What a guest call costs: a fresh instance for each, one record of 1 KiB through the plugin `order`.
+//!
+//! `cargo bench -p keyway --bench guest_call`, after the plugins are built. `KEYWAY_BENCH_GUEST=FILE` takes another component.
+
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use divan::Bencher;
+use keyway::observe::Metrics;
+use keyway::plugin::{Candidate, Load, OnFault, Plugin, PluginName, Reuse, Sidecar, Tally, Version};
+use keyway::policy::{Grant, Limits, Pattern};
+use keyway::record::{Assignment, AssignmentId, Record};
+use keyway::transform::{Component, Sandbox, Settings, Transform};
+use tokio::runtime::{Builder, Runtime};
+
+static SANDBOX: LazyLock<Sandbox> = LazyLock::new(|| Sandbox::new(&Settings::default(), Metrics::new()).expect("a sandbox"));
+
+thread_local! {
+    static RUNTIME: Runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
+}
+
+fn main() {
+    divan::Divan::from_args().min_time(Duration::from_secs(2)).main();
+}
+
+/// A plugin of the component under test.
+fn plugin(reuse: Option<Reuse>) -> Plugin<Component> {
+    let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins/target/wasm32-unknown-unknown/release/order.wasm");
+    let file = std::env::var_os("KEYWAY_BENCH_GUEST").map_or_else(|| PathBuf::from(built), PathBuf::from);
+    let component = std::fs::read(&file).unwrap_or_else(|error| panic!("build the plugins first: `{}`: {error}", file.display()));
+    let name = PluginName::new("default", "order");
+    let sidecar = Sidecar { reuse, ..Sidecar::default() };
+    let limits = Limits::default();
+    let candidate = Candidate { name: name.clone(), version: Version("0".into()), component: Bytes::from(component), sidecar, limits };
+    let loaded = RUNTIME.with(|runtime| runtime.block_on(SANDBOX.load(&candidate))).unwrap_or_else(|refusal| panic!("{refusal}"));
+    let grant = Grant { team: "default".into(), keys: vec!["*".to_owned()], destinations: vec!["*".to_owned()], limits };
+    Plugin {
+        name,
+        version: Version("0".into()),
+        keys: vec![Pattern::Any],
+        on_fault: OnFault::DeadLetter,
+        grant: Arc::new(grant),
+        limits,
+        sees_replies: false,
+        tally: Tally::default(),
+        code: loaded.code,
+    }
+}
+
+/// An order of 1 KiB.
+fn record() -> Record {
+    let item = |n: u32| {
+        format!(r#"{{"sku":"SKU-{n:06}","quantity":{},"unit_price":{}.95,"title":"Some article of the shop, number {n}"}}"#, n % 5 + 1, n * 3)
+    };
+    let items: Vec<_> = (1..=8).map(item).collect();
+    let payload = format!(
+        r#"{{"event":"created","id":"o-1001","customer":"c-77","currency":"EUR","total":1234.5,"items":[{}],"note":"leave at the door"}}"#,
+        items.join(",")
+    );
+    Record {
+        assignment: Arc::new(Assignment { id: AssignmentId(1), topic: "events".into(), partition: 0 }),
+        offset: 1,
+        timestamp: Some(1_700_000_000_000),
+        key: Some(Bytes::from_static(b"order:1001")),
+        headers: vec![("trace".to_owned(), Bytes::from_static(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"))],
+        payload: Some(Bytes::from(payload)),
+    }
+}
+
+fn call(bencher: Bencher<'_, '_>, reuse: Option<Reuse>) {
+    let (plugin, record) = (plugin(reuse), record());
+    bencher.counter(divan::counter::ItemsCount::new(1_usize)).bench(|| {
+        RUNTIME.with(|runtime| runtime.block_on(SANDBOX.transform(&plugin, &record))).unwrap_or_else(|failure| panic!("{}", failure.detail))
+    });
+}
+
+/// The default: a fresh instance for each record.
+#[divan::bench(threads = [1, 2])]
+fn fresh(bencher: Bencher<'_, '_>) {
+    call(bencher, None);
+}
+
+/// An instance kept for a thousand records.
+#[divan::bench(threads = [1, 2])]
+fn kept(bencher: Bencher<'_, '_>) {
+    call(bencher, Some(Reuse { calls: 1_000, memory: 64 << 20 }));
+}

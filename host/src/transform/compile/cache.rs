@@ -1,0 +1,107 @@
+//! The folder of compiled components.
+//!
+//! What lies there is run, so only this user may be able to write it. An entry's name is the digest of the component and of all that compiled
+//! code depends on; it is written whole or not at all, and never changed. A failure to write costs a compilation at the next start and
+//! nothing else.
+
+use std::fs::{self, DirBuilder, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, bail};
+use sha2::{Digest, Sha256};
+use wasmtime::Engine;
+
+/// How long an entry stays that nobody asks for: long enough to go back to last month's version without compiling.
+const UNUSED_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Bytes of the digest at an entry's end.
+const DIGEST: usize = 32;
+
+/// An open cache folder.
+#[derive(Debug)]
+pub(super) struct Cache {
+    folder: PathBuf,
+    /// Distinguishes wasmtime's version and configuration, and this host's version.
+    compatibility: u64,
+}
+
+impl Cache {
+    /// Makes the folder if it is not there, and drops what nobody has asked for in a month.
+    ///
+    /// # Errors
+    /// It cannot be made, or others may write it.
+    pub(super) fn open(folder: &Path, engine: &Engine) -> anyhow::Result<Cache> {
+        let shown = folder.display();
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .with_context(|| format!("failed to make the folder of compiled components `{shown}`"))?;
+        let metadata = fs::metadata(folder).with_context(|| format!("failed to read the folder of compiled components `{shown}`"))?;
+        if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o077 != 0 {
+            bail!(
+                "failed to use the folder of compiled components `{shown}`: what lies there is run, so it must be this user's and no one else's (`chmod 700 {shown}`)"
+            );
+        }
+        let mut hasher = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        env!("CARGO_PKG_VERSION").hash(&mut hasher);
+        let cache = Cache { folder: folder.to_owned(), compatibility: hasher.finish() };
+        cache.drop_unused();
+        Ok(cache)
+    }
+
+    /// The compiled component, if it is there and whole.
+    pub(super) fn get(&self, component: &[u8]) -> Option<Vec<u8>> {
+        let path = self.path(component);
+        let mut entry = fs::read(&path).ok()?;
+        let artifact = entry.len().checked_sub(DIGEST)?;
+        if Sha256::digest(&entry[..artifact]).as_slice() != &entry[artifact..] {
+            tracing::warn!(file = %path.display(), "a compiled component is damaged; it is compiled anew");
+            return None;
+        }
+        entry.truncate(artifact);
+        // Its age is the time since it was last used. Failing to say so costs a compilation in a month.
+        drop(File::open(&path).and_then(|file| file.set_modified(SystemTime::now())));
+        Some(entry)
+    }
+
+    /// Keeps a compiled component.
+    pub(super) fn put(&self, component: &[u8], artifact: &[u8]) {
+        let path = self.path(component);
+        if let Err(error) = write_whole(&self.folder, &path, artifact) {
+            tracing::warn!(file = %path.display(), %error, "a compiled component could not be kept; it is compiled anew at the next start");
+        }
+    }
+
+    fn path(&self, component: &[u8]) -> PathBuf {
+        let digest = Sha256::new().chain_update(self.compatibility.to_le_bytes()).chain_update(component).finalize();
+        let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.folder.join(format!("{name}.cwasm"))
+    }
+
+    fn drop_unused(&self) {
+        let Ok(entries) = fs::read_dir(&self.folder) else { return };
+        for entry in entries.flatten() {
+            let age = entry.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|modified| modified.elapsed().ok());
+            let ours = entry.path().extension().is_some_and(|extension| extension == "cwasm");
+            if ours && age.is_some_and(|age| age > UNUSED_MAX) {
+                // Another host may have been quicker.
+                drop(fs::remove_file(entry.path()));
+            }
+        }
+    }
+}
+
+/// Writes artifact and digest to a file of its own, and renames it into place when it is on disk.
+fn write_whole(folder: &Path, path: &Path, artifact: &[u8]) -> std::io::Result<()> {
+    let mut file = tempfile::Builder::new().prefix(".compiled-").tempfile_in(folder)?;
+    file.write_all(artifact)?;
+    file.write_all(&Sha256::digest(artifact))?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    File::open(folder)?.sync_all()
+}

@@ -1,0 +1,99 @@
+//! From a component's bytes to code.
+//!
+//! Compiling is the one step in which a file decides how much time and memory it takes, and wasmtime promises no bound on it. So it happens in a child
+//! process with limits, and what comes of it is kept under a name made of the bytes and of all that compiled code depends on.
+
+mod cache;
+mod child;
+pub mod worker;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+use wasmtime::Engine;
+use wasmtime::component::Component as Compiled;
+
+use self::cache::Cache;
+use super::sandbox::Compile;
+use crate::plugin::Refusal;
+
+/// Components that are compiled at once, at most: each takes a core and up to some hundred megabytes.
+const AT_ONCE_MAX: usize = 4;
+
+/// Compiles components, or finds them compiled.
+#[derive(Debug)]
+pub(super) struct Compiler {
+    engine: Engine,
+    how: Compile,
+    cache: Option<Arc<Cache>>,
+    turns: Semaphore,
+}
+
+impl Compiler {
+    /// # Errors
+    /// A cache folder that cannot be made, or that others may write.
+    pub(super) fn new(engine: Engine, how: Compile, cache: Option<&Path>) -> anyhow::Result<Compiler> {
+        let cache = cache.map(|folder| Cache::open(folder, &engine)).transpose()?.map(Arc::new);
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        Ok(Compiler { engine, how, cache, turns: Semaphore::new(cores.min(AT_ONCE_MAX)) })
+    }
+
+    /// Code for these bytes, which the gate has let in.
+    ///
+    /// # Errors
+    /// The bytes cannot be compiled, or not within the limits.
+    pub(super) async fn compile(&self, component: &Bytes) -> Result<Compiled, Refusal> {
+        if let Some(cache) = &self.cache {
+            let (cache, engine, component) = (Arc::clone(cache), self.engine.clone(), component.clone());
+            if let Some(found) = blocking(move || Ok(cache.get(&component).and_then(|artifact| trusted(&engine, &artifact).ok()))).await? {
+                return Ok(found);
+            }
+        }
+        // Bounded by the compilations ahead, each of which has its own limit of time. Nobody closes the semaphore.
+        let _turn = self.turns.acquire().await;
+        match &self.how {
+            Compile::InProcess => {
+                let (engine, component) = (self.engine.clone(), component.clone());
+                blocking(move || Compiled::from_binary(&engine, &component).map_err(uncompilable)).await
+            }
+            Compile::Worker(program) => {
+                let artifact = child::compile(program, component.clone()).await?;
+                let (engine, cache, component) = (self.engine.clone(), self.cache.clone(), component.clone());
+                blocking(move || {
+                    if let Some(cache) = cache {
+                        cache.put(&component, &artifact);
+                    }
+                    trusted(&engine, &artifact).map_err(uncompilable)
+                })
+                .await
+            }
+        }
+    }
+}
+
+/// Code that our own worker made, or that lay in our own folder.
+#[expect(unsafe_code, reason = "compiled code is machine code: it comes from our own worker, straight or through a folder that only we can write")]
+fn trusted(engine: &Engine, artifact: &[u8]) -> wasmtime::Result<Compiled> {
+    // SAFETY: `artifact` was made by `Engine::precompile_component` in the worker, which is this program; wasmtime checks that version and
+    // configuration are those of `engine`, and the cache checks a digest against damage.
+    unsafe { Compiled::deserialize(engine, artifact) }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refusal> + Send + 'static) -> Result<T, Refusal> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Refusal { cause: format!("the compiler panicked: {error}"), hint: None }),
+    }
+}
+
+fn uncompilable(error: impl std::fmt::Display) -> Refusal {
+    Refusal {
+        cause: format!("cannot be compiled: {error:#}"),
+        hint: Some("its toolchain uses a feature that Keyway has not enabled, or the file is damaged".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
