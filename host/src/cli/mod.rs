@@ -16,6 +16,7 @@ use clap::{Args, Parser, Subcommand};
 pub use exit::Exit;
 
 use crate::config::{self, Config, Report};
+use crate::transform::worker;
 
 /// Keyway: a bridge from Kafka to HTTP with a sandboxed WebAssembly component per key.
 #[derive(Debug, Parser)]
@@ -36,6 +37,9 @@ pub enum Command {
     Run(run::Run),
     /// Check the configuration and every plugin, and list all problems; starts nothing
     Check(check::Check),
+    /// Compile one component from standard input to standard output; the host calls itself so
+    #[command(name = worker::COMMAND, hide = true)]
+    CompileWorker,
 }
 
 impl Command {
@@ -44,6 +48,8 @@ impl Command {
         match self {
             Command::Run(command) => command.execute(),
             Command::Check(command) => command.execute(),
+            Command::CompileWorker if worker::main() => Exit::Done,
+            Command::CompileWorker => Exit::Failed,
         }
     }
 }

@@ -41,9 +41,12 @@ impl Cache {
             .create(folder)
             .with_context(|| format!("failed to make the folder of compiled components `{shown}`"))?;
         let metadata = fs::metadata(folder).with_context(|| format!("failed to read the folder of compiled components `{shown}`"))?;
-        if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o077 != 0 {
+        let me = rustix::process::geteuid().as_raw();
+        // Whoever owns the folder above could put another one in this one's place.
+        let above = folder.parent().and_then(|above| fs::metadata(above).ok()).map_or(me, |above| above.uid());
+        if metadata.uid() != me || metadata.mode() & 0o077 != 0 || (above != me && above != 0) {
             bail!(
-                "failed to use the folder of compiled components `{shown}`: what lies there is run, so it must be this user's and no one else's (`chmod 700 {shown}`)"
+                "failed to use the folder of compiled components `{shown}`: what lies there is run, so it must be this user's and no one else's, in a folder of this user's (`chmod 700 {shown}`)"
             );
         }
         let mut hasher = DefaultHasher::new();
