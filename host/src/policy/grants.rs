@@ -1,7 +1,8 @@
-//! What a team's plugins may do, and whether a verdict keeps to it.
+//! What a team's plugins may do, and whether a claim or a verdict keeps to it.
 
 use std::sync::Arc;
 
+use super::limits::Size;
 use super::{Limits, Pattern};
 use crate::outcome::{FailedRequest, Failure, Reason, Request};
 
@@ -14,104 +15,91 @@ pub struct Grant {
     pub keys: Vec<String>,
     /// Destinations that its plugins may name, by pattern; `*` for all.
     pub destinations: Vec<String>,
-    /// The most that one of its plugins may be given.
+    /// The most that one of its plugins may be given, and what it gets unless its sidecar wishes for less.
     pub limits: Limits,
 }
 
 impl Grant {
-    /// Whether a plugin of the team may name this destination.
+    /// Whether a claim of this pattern lies within one of the granted ones. Two granted patterns never add up: with exact texts and prefixes
+    /// alone, what neither covers by itself they do not cover together either, short of listing every next character.
+    pub fn may_claim(&self, claim: &Pattern) -> bool {
+        // What the configuration holds was checked when it was read; what is no pattern grants nothing.
+        self.keys.iter().filter_map(|key| key.parse::<Pattern>().ok()).any(|granted| granted.covers(claim))
+    }
+
+    /// Whether a request may name this destination. Neither allocates nor parses: it is asked for every request.
     pub fn may_name(&self, destination: &str) -> bool {
-        // Read as patterns in place, since this is asked for every request: a star can only stand at the end.
-        self.destinations.iter().any(|pattern| match pattern.strip_suffix('*') {
+        self.destinations.iter().any(|granted| match granted.strip_suffix('*') {
             Some(prefix) => destination.starts_with(prefix),
-            None => pattern == destination,
+            None => granted == destination,
         })
     }
 
-    /// Whether a plugin of the team may claim these keys: one of the granted patterns covers them.
-    pub fn may_claim(&self, keys: &Pattern) -> bool {
-        self.keys.iter().any(|granted| granted.parse::<Pattern>().is_ok_and(|granted| granted.covers(keys)))
+    /// What to write, and where, so that this destination is granted too.
+    fn line(&self, destination: &str) -> String {
+        let all: Vec<String> = self.destinations.iter().map(String::as_str).chain([destination]).map(|text| format!("{text:?}")).collect();
+        format!("write `destinations = [{}]` under `[teams.{}]` in keyway.toml", all.join(", "), self.team)
     }
 }
 
-/// Checks the requests of one verdict against grant and limits.
+/// Checks the requests of one verdict against grant and limits. Cheap: it reads lengths and compares the destination's name.
 ///
 /// # Errors
-/// The broken rule, in words for the plugin's author, with the line to add where a grant would allow it.
+/// The broken rule, in words for the plugin's author, with the line to add where a grant would allow it: [`Reason::Output`] for too much,
+/// [`Reason::Denied`] for a destination that is not granted.
 pub fn check_requests(grant: &Grant, limits: &Limits, requests: &[Request]) -> Result<(), Failure> {
     if requests.len() > limits.requests {
-        let detail = format!("{} requests; at most {} are accepted (`limits.requests`)", requests.len(), limits.requests);
-        return Err(Failure::new(Reason::Output, detail));
+        let said = format!("returned {} requests, and {} are its limit", requests.len(), limits.requests);
+        return Err(Failure::new(Reason::Output, format!("{said}; {}", raise("requests", limits.requests < grant.limits.requests, grant))));
     }
-    for (index, request) in (0_u32..).zip(requests) {
-        if request.headers.len() > limits.headers {
-            let detail = format!("request {index} has {} headers; at most {} are accepted (`limits.headers`)", request.headers.len(), limits.headers);
-            return Err(failure(Reason::Output, detail, index, request));
-        }
+    let mut bytes = 0;
+    for (index, request) in (0..).zip(requests) {
+        let fail = |reason, detail| Err(Failure { reason, detail, request: Some(failed(index, request)) });
         if !grant.may_name(&request.destination) {
-            let detail = format!(
-                "request {index} names the destination `{}`, which the team `{}` is not granted; add \"{}\" to `destinations` of `[teams.{}]` in keyway.toml",
-                request.destination, grant.team, request.destination, grant.team
-            );
-            return Err(failure(Reason::Denied, detail, index, request));
+            let name = excerpt(&request.destination);
+            let line = grant.line(&name);
+            return fail(Reason::Denied, format!("names the destination `{name}`, which the team `{}` is not granted; {line}", grant.team));
+        }
+        if request.headers.len() > limits.headers {
+            let said = format!("returned a request with {} headers, and {} are its limit", request.headers.len(), limits.headers);
+            return fail(Reason::Output, format!("{said}; {}", raise("headers", limits.headers < grant.limits.headers, grant)));
+        }
+        bytes += weight(request);
+        if bytes > limits.output {
+            let said = format!("returned more than its limit of {}", Size(limits.output));
+            return fail(Reason::Output, format!("{said}; {}", raise("output", limits.output < grant.limits.output, grant)));
         }
     }
     Ok(())
 }
 
-fn failure(reason: Reason, detail: String, index: u32, request: &Request) -> Failure {
-    let failed = FailedRequest { index, destination: request.destination.clone(), method: request.method.clone(), ..FailedRequest::default() };
-    Failure { reason, detail, request: Some(failed) }
+/// Bytes that a request carries.
+fn weight(request: &Request) -> usize {
+    let pairs = request.headers.iter().chain(&request.attributes);
+    let pairs: usize = pairs.map(|(name, value)| name.len() + value.len()).sum();
+    let body = request.body.as_ref().map_or(0, |body| body.as_bytes().len());
+    request.destination.len() + request.method.len() + request.path.len() + pairs + body
+}
+
+/// Where a limit is raised: in the sidecar while the team's bound leaves room, else at the team.
+fn raise(name: &str, room: bool, grant: &Grant) -> String {
+    if room {
+        format!("raise `{name}` under `[limits]` in the plugin's sidecar")
+    } else {
+        format!("raise `limits.{name}` of `[teams.{}]` in keyway.toml", grant.team)
+    }
+}
+
+fn failed(index: u32, request: &Request) -> FailedRequest {
+    FailedRequest { index, destination: excerpt(&request.destination), method: excerpt(&request.method), ..FailedRequest::default() }
+}
+
+/// A guest's text as a message can take it: the beginning, and no control characters.
+fn excerpt(text: &str) -> String {
+    const LONGEST: usize = 100;
+    text.chars().take(LONGEST).flat_map(char::escape_debug).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn grant(destinations: &[&str]) -> Grant {
-        let destinations = destinations.iter().map(|name| (*name).to_owned()).collect();
-        Grant { team: "payments".into(), keys: vec!["payment:*".into(), "refund:1".into()], destinations, limits: Limits::default() }
-    }
-
-    fn request(destination: &str, headers: usize) -> Request {
-        Request {
-            destination: destination.into(),
-            method: "POST".into(),
-            path: "/".into(),
-            headers: vec![("a".into(), "b".into()); headers],
-            body: None,
-            attributes: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn destinations_are_named_by_pattern() {
-        let grant = grant(&["ledger", "eu-*"]);
-        for (name, allowed) in [("ledger", true), ("eu-1", true), ("eu-", true), ("ledger2", false), ("eu", false), ("", false)] {
-            assert_eq!(grant.may_name(name), allowed, "{name}");
-        }
-        assert!(super::Grant { destinations: vec!["*".into()], ..grant.clone() }.may_name("any"));
-        assert!(!super::Grant { destinations: vec![], ..grant }.may_name("any"));
-    }
-
-    #[test]
-    fn keys_are_claimed_within_a_granted_pattern() {
-        let grant = grant(&[]);
-        for (keys, allowed) in [("payment:*", true), ("payment:eu:*", true), ("refund:1", true), ("refund:*", false), ("*", false)] {
-            assert_eq!(grant.may_claim(&keys.parse().unwrap()), allowed, "{keys}");
-        }
-    }
-
-    #[test]
-    fn a_denial_names_the_line_to_add() {
-        let limits = Limits::default();
-        let grant = grant(&["ledger"]);
-        assert_eq!(check_requests(&grant, &limits, &[request("ledger", 64)]), Ok(()));
-        let denied = check_requests(&grant, &limits, &[request("ledger", 0), request("orders", 0)]).unwrap_err();
-        assert_eq!((denied.reason, denied.request.unwrap().index), (Reason::Denied, 1));
-        assert!(denied.detail.contains("add \"orders\" to `destinations` of `[teams.payments]`"), "{}", denied.detail);
-        let many = vec![request("ledger", 0); 21];
-        assert_eq!(check_requests(&grant, &limits, &many).unwrap_err().reason, Reason::Output);
-        assert_eq!(check_requests(&grant, &limits, &[request("ledger", 65)]).unwrap_err().reason, Reason::Output);
-    }
-}
+#[path = "grants_tests.rs"]
+mod tests;

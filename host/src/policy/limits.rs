@@ -1,5 +1,6 @@
 //! What one call of a plugin may use.
 
+use std::fmt;
 use std::time::Duration;
 
 /// Limits of one call.
@@ -24,5 +25,18 @@ impl Default for Limits {
     /// keep a runaway from being noticed by anyone else.
     fn default() -> Limits {
         Limits { cpu: Duration::from_millis(100), wall: Duration::from_secs(1), memory: 64 << 20, output: 1 << 20, requests: 20, headers: 64 }
+    }
+}
+
+/// Bytes as the configuration writes them: in the largest unit that is exact.
+pub(super) struct Size(pub(super) usize);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+        match units.into_iter().find(|(bits, _)| self.0 > 0 && self.0 % (1 << bits) == 0) {
+            Some((bits, unit)) => write!(f, "{}{unit}", self.0 >> bits),
+            None => write!(f, "{}B", self.0),
+        }
     }
 }
