@@ -16,7 +16,7 @@ use crate::outcome::{Failure, Verdict};
 use crate::pipeline::{Pipeline, Policy};
 use crate::plugin::Plugin;
 use crate::record::Record;
-use crate::reload::{self, Rehearse, Setup, TrustedKeys};
+use crate::reload::{self, Rehearse, Setup};
 use crate::route::Routes;
 use crate::run::{self, Run};
 use crate::settle::KafkaSettle;
@@ -43,9 +43,9 @@ impl App {
     /// What cannot be built, in words for the operator.
     pub fn build(config: Config) -> Result<App, String> {
         let metrics = Metrics::new();
-        let sandbox = Arc::new(sandbox(&config, &metrics)?);
+        let sandbox = Arc::new(sandbox(config.plugins.cache.as_deref(), &metrics)?);
         let deliver = Arc::new(Http::new(&config.destinations, &metrics).map_err(|error| error.to_string())?);
-        let setup = setup(&config)?;
+        let setup = Setup::new(&config)?;
         Ok(App { config, metrics, sandbox, deliver, routes: Arc::default(), setup })
     }
 
@@ -113,33 +113,21 @@ pub async fn serve<T: Transform>(
     run.until(shutdown).await
 }
 
-/// The sandbox as the configuration wants it: components are compiled by a child process of the same program.
+/// A sandbox that compiles in a child process of the same program.
 ///
 /// # Errors
 /// In words for the operator.
-pub fn sandbox(config: &Config, metrics: &Arc<Metrics>) -> Result<Sandbox, String> {
+pub fn sandbox(cache: Option<&Path>, metrics: &Arc<Metrics>) -> Result<Sandbox, String> {
     let program = std::env::current_exe().map_err(|error| format!("failed to find this program's own file: {error}"))?;
-    let settings = Settings { compile: Compile::Worker(program), cache: Some(cache(config)), ..Settings::default() };
+    let cache = cache.map_or_else(default_cache, Path::to_owned);
+    let settings = Settings { compile: Compile::Worker(program), cache: Some(cache), ..Settings::default() };
     Sandbox::new(&settings, Arc::clone(metrics)).map_err(|error| format!("failed to start the sandbox: {error:#}"))
 }
 
-/// Where compiled components are kept: as configured, else in the user's own cache folder.
-fn cache(config: &Config) -> PathBuf {
-    if let Some(cache) = &config.plugins.cache {
-        return cache.clone();
-    }
+/// Where compiled components are kept unless it is configured: in the user's own cache folder.
+fn default_cache() -> PathBuf {
     let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
     base.unwrap_or_else(std::env::temp_dir).join("keyway").join("compiled")
-}
-
-/// What reload has to know of the configuration.
-///
-/// # Errors
-/// In words for the operator.
-pub fn setup(config: &Config) -> Result<Setup, String> {
-    let trusted_keys =
-        TrustedKeys::parse(&config.plugins.trusted_keys).map_err(|(index, cause)| format!("`plugins.trusted_keys`, entry {index}: {cause}"))?;
-    Ok(Setup { directory: config.plugins.directory.clone(), teams: config.teams.clone(), trusted_keys })
 }
 
 /// Runs a plugin's cases in the sandbox in which it will serve.

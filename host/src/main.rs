@@ -7,6 +7,6 @@ use keyway::cli::{Arguments, logging};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    logging::start(&arguments.logging);
+    logging::start(&arguments.logging, arguments.command.usual_log());
     arguments.command.execute().into()
 }

@@ -8,7 +8,7 @@ use super::{ConfigFile, Exit, block_on, print, show_error};
 use crate::app::{self, Rehearsal};
 use crate::deliver::Http;
 use crate::observe::Metrics;
-use crate::reload;
+use crate::reload::{self, Setup};
 
 /// Checks without starting anything.
 #[derive(Debug, Args)]
@@ -28,13 +28,14 @@ impl Check {
             show_error(error, None);
             return Exit::Usage;
         }
-        let (sandbox, setup) = match app::sandbox(&config, &metrics).and_then(|sandbox| Ok((Arc::new(sandbox), app::setup(&config)?))) {
-            Ok(built) => built,
-            Err(error) => {
-                show_error(error, None);
-                return Exit::Failed;
-            }
-        };
+        let (sandbox, setup) =
+            match app::sandbox(config.plugins.cache.as_deref(), &metrics).and_then(|sandbox| Ok((Arc::new(sandbox), Setup::new(&config)?))) {
+                Ok(built) => built,
+                Err(error) => {
+                    show_error(error, None);
+                    return Exit::Failed;
+                }
+            };
         block_on(async {
             let once = reload::load_once(setup, Arc::clone(&sandbox), Rehearsal(sandbox)).await;
             let mut wrong = 0;

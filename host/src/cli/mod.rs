@@ -5,8 +5,14 @@
 pub mod logging;
 
 mod check;
+mod curl;
+mod difference;
 mod exit;
+mod route;
 mod run;
+mod test_plugin;
+mod try_plugin;
+mod workbench;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -37,17 +43,34 @@ pub enum Command {
     Run(run::Run),
     /// Check the configuration and every plugin, and list all problems; starts nothing
     Check(check::Check),
+    /// Say which plugin handles a key, by which pattern, and why; starts nothing
+    Route(route::Route),
+    /// Put one record through one plugin, with the engine and the limits of a host; sends nothing
+    Try(try_plugin::Try),
+    /// Run a plugin's cases (`NAME.cases/*.json`) and show what differs
+    Test(test_plugin::Test),
     /// Compile one component from standard input to standard output; the host calls itself so
     #[command(name = worker::COMMAND, hide = true)]
     CompileWorker,
 }
 
 impl Command {
+    /// What is logged unless something else is asked for: a host tells of its life, any other command speaks through what it prints.
+    pub fn usual_log(&self) -> &'static str {
+        match self {
+            Command::Run(_) => "info",
+            _ => "warn",
+        }
+    }
+
     /// Does it.
     pub fn execute(self) -> Exit {
         match self {
             Command::Run(command) => command.execute(),
             Command::Check(command) => command.execute(),
+            Command::Route(command) => command.execute(),
+            Command::Try(command) => command.execute(),
+            Command::Test(command) => command.execute(),
             Command::CompileWorker if worker::main() => Exit::Done,
             Command::CompileWorker => Exit::Failed,
         }
@@ -105,3 +128,6 @@ fn block_on<F: Future<Output = Exit>>(work: F) -> Exit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! `[destinations.NAME]`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
@@ -22,6 +23,30 @@ const BREAKER: Breaker = Breaker { failure_ratio: 0.5, minimum: 20, window: Dura
 const ADAPTIVE: (usize, usize) = (1, 2_048);
 /// More than any error message, less than any page; kept per request in flight.
 const REPLY_CAP: usize = 64 << 10;
+
+impl Destination {
+    /// A destination of which nothing is said but its base URL.
+    pub fn new(name: impl Into<Arc<str>>, url: Url) -> Destination {
+        Destination {
+            name: name.into(),
+            url,
+            connect_timeout: CONNECT_TIMEOUT,
+            timeout: TIMEOUT,
+            retry: RETRY,
+            on_exhausted: OnExhausted::default(),
+            concurrency: Concurrency::Adaptive { min: ADAPTIVE.0, max: ADAPTIVE.1 },
+            rate: None,
+            breaker: BREAKER,
+            auth: Auth::None,
+            headers: Vec::new(),
+            tls: Tls::default(),
+            http: HttpVersions::default(),
+            proxy: None,
+            batch: None,
+            reply_cap: REPLY_CAP,
+        }
+    }
+}
 
 /// Reads one destination.
 pub(super) fn read(name: &str, field: &Field<'_>, report: &mut Report) -> Option<Destination> {

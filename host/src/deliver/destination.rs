@@ -70,6 +70,17 @@ pub struct DestinationStatus {
     pub last_error: Option<(SystemTime, String)>,
 }
 
+/// A request as it would be sent, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preview {
+    /// The method.
+    pub method: String,
+    /// The whole URL.
+    pub url: String,
+    /// The headers, without the destination's credential.
+    pub headers: Vec<(String, String)>,
+}
+
 /// A request that keeps the rules, ready for any number of attempts.
 struct Prepared {
     method: Method,
@@ -149,6 +160,14 @@ impl<W: Wire> Destination<W> {
         headers.insert(headers::IDEMPOTENCY_KEY, key.clone());
         let body = request.body.as_ref().map_or_else(Bytes::new, |body| Bytes::copy_from_slice(body.as_bytes()));
         Ok(Prepared { method, uri, headers, body, key, index: stamp.index })
+    }
+
+    /// The request as it would be sent, or the rule that it breaks.
+    pub(super) fn preview(&self, request: &Request, stamp: Stamp<'_>) -> Result<Preview, String> {
+        let Prepared { method, uri, headers, .. } = self.prepare(request, stamp)?;
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let headers = headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
+        Ok(Preview { method: method.as_str().to_owned(), url: uri.to_string(), headers })
     }
 
     async fn perform(&self, prepared: &Prepared) -> Delivery {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::destination::{Destination, DestinationStatus};
+use super::destination::{Destination, DestinationStatus, Preview};
 use super::gate::Recovery;
 use super::{Deliver, Delivery, Stamp};
 use crate::config;
@@ -57,6 +57,17 @@ impl Http {
         self.destinations.values().map(|destination| destination.status()).collect()
     }
 
+    /// The request as it would go over the wire, but for the destination's credential and its own headers. Sends nothing.
+    ///
+    /// # Errors
+    /// The rule that it breaks, as a delivery would say it.
+    pub fn preview(&self, request: &Request, stamp: Stamp<'_>) -> Result<Preview, String> {
+        match self.destinations.get(request.destination.as_str()) {
+            Some(destination) => destination.preview(request, stamp),
+            None => Err(unknown(request)),
+        }
+    }
+
     /// The next destination that calls requests back, or when to look again.
     fn search(&self) -> Result<(Arc<str>, usize), Option<Instant>> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
@@ -73,6 +84,10 @@ impl Http {
     }
 }
 
+fn unknown(request: &Request) -> String {
+    format!("there is no destination `{}`; add `[destinations.{0}]` to the configuration", super::target::shown(&request.destination))
+}
+
 impl fmt::Debug for Http {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.status()).finish()
@@ -84,10 +99,7 @@ impl Deliver for Http {
         match self.destinations.get(request.destination.as_str()) {
             Some(destination) => destination.deliver(request, stamp).await,
             None => Delivery::Denied {
-                detail: format!(
-                    "there is no destination `{}`; add `[destinations.{0}]` to the configuration",
-                    super::target::shown(&request.destination)
-                ),
+                detail: unknown(request),
                 request: FailedRequest {
                     index: stamp.index,
                     destination: request.destination.clone(),

@@ -22,7 +22,7 @@ mod tls;
 use std::sync::Arc;
 
 pub use self::breaker::{BreakerState, Trip};
-pub use self::destination::DestinationStatus;
+pub use self::destination::{DestinationStatus, Preview};
 pub use self::http::{Http, Unusable};
 use crate::outcome::{FailedRequest, Reply, Request};
 

@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use crate::outcome::{Request, Verdict};
 use crate::record::{Assignment, AssignmentId, Record};
@@ -155,6 +155,64 @@ impl Case {
     }
 }
 
+impl Case {
+    /// What is expected and what was said, as JSON of the same shape, to be laid beside one another: of a request, what the case names of it.
+    pub fn beside(&self, verdict: &Verdict) -> (Value, Value) {
+        let seen = match verdict {
+            Verdict::Skip(words) => json!({ "skip": words }),
+            Verdict::Reject(words) => json!({ "reject": words }),
+            Verdict::Send(requests) => {
+                let expected = self.expect.send.as_deref().unwrap_or_default();
+                let shown = requests.iter().enumerate().map(|(at, request)| seen_request(request, expected.get(at)));
+                json!({ "send": shown.collect::<Vec<_>>() })
+            }
+        };
+        let words = |words: &Words| match words {
+            Words::Any => json!(true),
+            Words::These(text) => json!(text),
+        };
+        let expected = match &self.expect {
+            Expect { send: Some(requests), .. } => json!({ "send": requests.iter().map(expected_request).collect::<Vec<_>>() }),
+            Expect { skip: Some(said), .. } => json!({ "skip": words(said) }),
+            Expect { reject: Some(said), .. } => json!({ "reject": words(said) }),
+            _ => Value::Null,
+        };
+        (expected, seen)
+    }
+}
+
+fn expected_request(request: &ExpectedRequest) -> Value {
+    let mut shown = json!({ "destination": request.destination, "method": request.method, "path": request.path });
+    if !request.headers.is_empty() {
+        shown["headers"] = json!(request.headers);
+    }
+    if let Some(body) = &request.body {
+        shown["body"] = body.clone();
+    }
+    shown
+}
+
+fn seen_request(request: &Request, expected: Option<&ExpectedRequest>) -> Value {
+    let mut shown = json!({ "destination": request.destination, "method": request.method, "path": request.path });
+    // Under the name that the case uses, so that a difference of case alone is none here either.
+    let named = |name: &str| request.headers.iter().find(|(seen, _)| seen.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone());
+    let headers: BTreeMap<String, String> = match expected {
+        Some(expected) => expected.headers.keys().filter_map(|name| Some((name.clone(), named(name)?))).collect(),
+        None => request.headers.iter().cloned().collect(),
+    };
+    if !headers.is_empty() {
+        shown["headers"] = json!(headers);
+    }
+    let text = request.body.as_ref().map(|body| String::from_utf8_lossy(body.as_bytes()));
+    let wanted = expected.map(|expected| expected.body.as_ref());
+    shown["body"] = match (text, wanted) {
+        (_, Some(None)) | (None, _) => return shown,
+        (Some(text), Some(Some(Value::String(_)))) => json!(text),
+        (Some(text), _) => serde_json::from_str(&text).unwrap_or_else(|_| json!(text)),
+    };
+    shown
+}
+
 impl Expect {
     fn word(&self) -> String {
         match self {
@@ -268,6 +326,21 @@ mod tests {
         assert_eq!(differs(&|request| request.body = Some(Body::Text("{}".into()))), r#"request 0: body is `{}`, expected is `{"a":1,"b":[2]}`"#);
         assert_eq!(case.compare(&Verdict::Send(Vec::new())).unwrap_err(), "it sends 0 requests, expected is 1 request");
         assert_eq!(case.compare(&Verdict::Skip("no".into())).unwrap_err(), "it skips (`no`), expected is 1 request");
+    }
+
+    #[test]
+    fn what_is_expected_and_what_was_said_have_one_shape() {
+        let case = Case::parse(CASE).unwrap();
+        let (expected, seen) = case.beside(&Verdict::Send(vec![request()]));
+        assert_eq!(expected, seen);
+        let mut other = request();
+        other.body = Some(Body::Text(r#"{"a":2}"#.into()));
+        let (expected, seen) = case.beside(&Verdict::Send(vec![other, request()]));
+        assert_eq!(expected["send"][0]["body"], json!({ "a": 1, "b": [2] }));
+        assert_eq!(seen["send"][0]["body"], json!({ "a": 2 }));
+        assert_eq!(seen["send"][0]["headers"], json!({ "content-type": "application/json" }), "`x` is not compared and not shown");
+        assert_eq!(seen["send"][1]["headers"], json!({ "Content-Type": "application/json", "x": "y" }), "nothing is left out of what is too much");
+        assert_eq!(case.beside(&Verdict::Skip("no".into())).1, json!({ "skip": "no" }));
     }
 
     #[test]

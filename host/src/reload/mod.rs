@@ -24,7 +24,7 @@ mod watcher;
 
 pub use cases::{Case, message};
 pub use gate::{Rehearse, Setup};
-pub use once::{Once, load_once};
+pub use once::{Once, One, load_once, load_one};
 pub use scan::Problem;
 pub use signature::TrustedKeys;
 pub use status::{PluginStatus, State, Status, VersionStatus, Watching};

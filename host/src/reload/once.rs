@@ -1,16 +1,17 @@
-//! Everything at once, for the commands that start nothing: `keyway check`, `route`, `try`.
+//! One look, for the commands that start nothing: at everything (`keyway check`, `route`), or at one plugin (`keyway try`, `test`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::gate::{Gate, Outcome, Rehearse, Setup};
-use super::scan::{self, Problem};
+use super::gate::{Gate, Known, Outcome, Rehearse, Setup};
+use super::read::{Unread, read};
+use super::scan::{self, Problem, Role};
 use super::slots::{Slots, Work};
 use super::status::{Status, Watching};
-use crate::plugin::{Load, Plugin, Refusal};
+use crate::plugin::{Load, Plugin, PluginName, Refusal};
 
 /// What lies in the directory.
 #[derive(Debug)]
@@ -57,6 +58,50 @@ pub async fn load_once<L: Load, R: Rehearse<L::Code>>(setup: Setup, load: L, reh
     status.problems = look.problems;
     status.plugins = slots.status();
     Once { plugins: slots.serving(), status }
+}
+
+/// One plugin of the directory.
+#[derive(Debug)]
+pub struct One<C> {
+    /// As it would serve.
+    pub plugin: Arc<Plugin<C>>,
+    /// Names and texts of its cases, which were not run.
+    pub cases: Vec<(String, String)>,
+}
+
+/// Examines one plugin as the watcher would, but does not run its cases: whoever asks wants to see what it does, not whether it may serve.
+///
+/// # Errors
+/// Why it is not let in, or that it is not there.
+pub async fn load_one<L: Load, R: Rehearse<L::Code>>(setup: Setup, name: &PluginName, load: L, rehearse: R) -> Result<One<L::Code>, Refusal> {
+    let gate = Gate::new(setup, load, rehearse);
+    let (directory, wanted) = (gate.directory().to_owned(), name.clone());
+    let failed = |cause: String| Refusal { cause, hint: None };
+    let looked = tokio::task::spawn_blocking(move || {
+        let mut look = scan::look_at(&directory, BTreeSet::from([wanted.clone()]));
+        match look.plugins.remove(&wanted) {
+            Some(found) => read(&found).map(|inputs| (found, inputs.cases)),
+            None => {
+                let problem = look.problems.first().map(|problem| format!(": `{}`: {}", problem.path.display(), problem.cause)).unwrap_or_default();
+                let cause = format!("there is no component of it in `{}`{problem}", directory.display());
+                Err(Unread::Refused(Refusal { cause, hint: Some("name the path of its `.wasm`, or the configuration with `--config`".into()) }))
+            }
+        }
+    });
+    let (mut found, cases) = match looked.await.map_err(|error| failed(format!("failed to read its files: {error}")))? {
+        Ok(found) => found,
+        Err(Unread::Refused(refusal)) => return Err(refusal),
+        Err(Unread::Incomplete { cause, .. }) => return Err(failed(cause)),
+        Err(Unread::Moved) => return Err(failed("its files changed while they were read".into())),
+    };
+    if let Ok(inputs) = &mut found.inputs {
+        inputs.retain(|input| !matches!(input.role, Role::Case(_)));
+    }
+    match final_outcome(gate.examine(name, found, Known::default()).await) {
+        Outcome::Passed(passed) => Ok(One { plugin: passed.plugin, cases }),
+        Outcome::Refused(_, _, refusal) => Err(refusal),
+        outcome => Err(failed(format!("the gate came to no decision: {outcome:?}"))),
+    }
 }
 
 /// What the watcher would wait for is final here: there is no second look.
