@@ -1,17 +1,17 @@
 //! How many requests may be in flight to a destination: a fixed number, or one that is found by watching it.
 //!
-//! Adaptive, the limit follows the latency that replies have at little load (`base`), as Netflix's concurrency-limits do with their gradient
-//! (`limit = limit * base / latency + room`), measured in windows of whole round trips:
+//! Adaptive, the limit follows the latency that replies have without a queue (`base`), as Netflix's concurrency-limits do with their gradient
+//! (`limit = limit * base / latency + room`), measured in windows of at least one round trip:
 //!
 //! * While the latency stays near `base` and the limit is what holds requests back, the limit grows: by half until the first sign
 //!   of congestion (slow start, RFC 5681), by a twentieth after it.
 //! * When the latency rises above `base`, requests are queueing at the destination. By Little's law the part of the limit that waits there is
 //!   `1 - base / latency`, and the limit gives that part up at once.
 //! * Overload said in words (408, 429, 503, 504) or by silence (timeouts, no connection) halves it, at most once a window (AIMD, Chiu and Jain, 1989).
-//! * Every ten seconds the limit is halved for some windows, and their latency becomes the new `base` (BBR's ProbeRTT, Cardwell et al., 2016). So a
+//! * Every ten seconds the limit is halved for a moment, and the latency then becomes the new `base` (BBR's ProbeRTT, Cardwell et al., 2016). So a
 //!   destination that became slower for good is not taken for one that is overloaded, and a queue that is always there is not taken for normal.
 //!
-//! A window counts only requests that began in it: the latency of earlier ones says something of the limit before.
+//! After each change of the limit a round trip is left out, because what ends in it began under the limit before.
 
 use std::time::Duration;
 
@@ -22,14 +22,27 @@ use crate::config::Concurrency;
 /// Shortest window. Short against the two seconds in which a halved capacity is to be noticed, long against timer and scheduling noise.
 const SHORTEST: Duration = Duration::from_millis(50);
 
-/// Longest window, for destinations that are called rarely; a window without a single reply goes on.
+/// Longest window that is waited for [`SAMPLES`]; destinations that are called rarely are judged by what there is.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// Replies that make a window before [`LONGEST`]. The mean of 32 exponentially distributed latencies is within a third of the truth nearly always.
+/// Replies that make a window, at least.
 const SAMPLES: u32 = 32;
 
-/// Latency above `base` that counts as queueing. Less is noise.
+/// A window whose mean is not known as well as this goes on for [`PATIENT`]: services whose latencies differ much are not judged by a few.
+const PRECISION: f64 = 0.04;
+
+/// See [`PRECISION`].
+const PATIENT: Duration = Duration::from_millis(300);
+
+/// Replies that a new `base` is made of: it stays for ten seconds, so it is worth more of them.
+const BASE_SAMPLES: u32 = 128;
+
+/// Latency above `base` that counts as queueing, beside what may be chance.
 const TOLERANCE: f64 = 1.1;
+
+/// Standard errors that may be chance. With one, unlucky windows starve a destination whose latencies are exponentially distributed; with two, a halved
+/// capacity is noticed late (measured in the tests' model).
+const DOUBT: f64 = 1.5;
 
 /// Where a limit that was too high goes, in parts of the one that would leave no queue. A little above one keeps the destination busy.
 const AIM: f64 = 1.05;
@@ -55,28 +68,39 @@ pub(super) enum Sign {
 pub(super) struct Limit {
     bounds: Option<(f64, f64)>,
     limit: f64,
-    base: Option<f64>,
-    slow_start: bool,
+    /// Replies without a queue.
+    base: Option<Tally>,
+    phase: Phase,
     window: Window,
-    probe: Probe,
+    probe_at: Instant,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    /// Before the first congestion. All that was seen is what `base` is made of.
+    SlowStart(Tally),
+    Steady,
+    /// The limit is halved to measure `base`; afterwards it goes back to what it was.
+    Probing {
+        before: f64,
+    },
+}
+
+/// Replies added up.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    replies: u32,
+    seconds: f64,
+    squares: f64,
 }
 
 #[derive(Debug)]
 struct Window {
+    /// Replies count from here.
     start: Instant,
-    replies: u32,
-    seconds: f64,
-    overloaded: bool,
+    tally: Tally,
     /// Whether the limit held a request back.
     saturated: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Probe {
-    /// Next at this time.
-    At(Instant),
-    /// Under way: windows seen, and the limit to go back to.
-    Running { windows: u32, seconds: f64, replies: u32, before: f64 },
 }
 
 impl Limit {
@@ -88,7 +112,7 @@ impl Limit {
                 (Some((min, max)), START.clamp(min, max))
             }
         };
-        Limit { bounds, limit, base: None, slow_start: true, window: Window::new(now), probe: Probe::At(now + PROBE_EVERY) }
+        Limit { bounds, limit, base: None, phase: Phase::SlowStart(Tally::default()), window: Window::new(now), probe_at: now + PROBE_EVERY }
     }
 
     /// Requests that may be in flight now.
@@ -110,85 +134,120 @@ impl Limit {
     pub(super) fn restart(&mut self, now: Instant) {
         if let Some((min, max)) = self.bounds {
             self.limit = START.clamp(min, max);
-            self.slow_start = true;
+            self.phase = Phase::SlowStart(Tally::default());
             self.window = Window::new(now);
-            self.probe = Probe::At(now + PROBE_EVERY);
+            self.probe_at = now + PROBE_EVERY;
         }
     }
 
-    /// An attempt that began at `begun` has ended.
-    pub(super) fn ended(&mut self, begun: Instant, now: Instant, sign: Sign) {
+    /// An attempt has ended.
+    pub(super) fn ended(&mut self, now: Instant, sign: Sign) {
         let Some(bounds) = self.bounds else { return };
+        // None while the replies to what began under the limit before are left out.
+        let Some(age) = now.checked_duration_since(self.window.start) else { return };
         match sign {
-            Sign::Reply(latency) if begun >= self.window.start => {
-                self.window.replies += 1;
-                self.window.seconds += latency.as_secs_f64();
-            }
-            Sign::Overload => self.window.overloaded |= begun >= self.window.start || now.saturating_duration_since(self.window.start) >= SHORTEST,
-            Sign::Reply(_) | Sign::None => {}
+            Sign::Reply(latency) => self.window.tally.add(latency.as_secs_f64()),
+            Sign::Overload => return self.overload(bounds, now),
+            Sign::None => return,
         }
-        let age = now.saturating_duration_since(self.window.start);
-        let enough = self.window.replies >= SAMPLES && age >= SHORTEST || self.window.replies > 0 && age >= LONGEST;
-        if self.window.overloaded {
-            self.overload(bounds, now);
-        } else if enough {
+        let tally = self.window.tally;
+        let (samples, patience) = match self.phase {
+            Phase::Probing { .. } => (BASE_SAMPLES, Duration::ZERO),
+            Phase::SlowStart(_) | Phase::Steady => (SAMPLES, if tally.error() > PRECISION { PATIENT } else { Duration::ZERO }),
+        };
+        // At least a round trip, or the quick replies of it would stand for all.
+        let least = SHORTEST.as_secs_f64().max(tally.mean()).min(LONGEST.as_secs_f64());
+        if age.as_secs_f64() >= least && (tally.replies >= samples && age >= patience || age >= LONGEST) {
             self.close_window(bounds, now);
         }
     }
 
     fn overload(&mut self, (min, max): (f64, f64), now: Instant) {
-        if let Probe::Running { before, .. } = self.probe {
+        if let Phase::Probing { before } = self.phase {
             self.limit = before;
-            self.probe = Probe::At(now + PROBE_EVERY);
         }
-        self.slow_start = false;
+        self.phase = Phase::Steady;
         self.limit = (self.limit / 2.0).clamp(min, max);
-        self.window = Window::new(now);
+        self.probe_at = now + PROBE_EVERY;
+        // What fails in the next moments was sent before the limit was halved.
+        self.window = Window::new(now + SHORTEST);
     }
 
     fn close_window(&mut self, (min, max): (f64, f64), now: Instant) {
-        let window = std::mem::replace(&mut self.window, Window::new(now));
-        let latency = window.seconds / f64::from(window.replies);
-        if let Probe::Running { windows, seconds, replies, before } = self.probe {
-            let (seconds, replies) = (seconds + window.seconds, replies + window.replies);
-            // The first window still meets the queue that the limit before has left.
-            if windows == 0 {
-                self.probe = Probe::Running { windows: 1, seconds: 0.0, replies: 0, before };
-            } else if windows < 2 {
-                self.probe = Probe::Running { windows: windows + 1, seconds, replies, before };
-            } else {
-                self.base = Some(seconds / f64::from(replies));
+        let Window { tally, saturated, .. } = std::mem::replace(&mut self.window, Window::new(now));
+        let limit = self.limit;
+        match self.phase {
+            Phase::Probing { before } => {
+                self.base = Some(tally);
+                self.phase = Phase::Steady;
                 self.limit = before;
-                self.probe = Probe::At(now + PROBE_EVERY);
             }
-            return;
+            Phase::SlowStart(mut seen) => match tally.queueing(if seen.replies == 0 { tally } else { seen }) {
+                Some(ratio) => {
+                    self.phase = Phase::Steady;
+                    self.limit *= (AIM / ratio).max(0.5);
+                }
+                None => {
+                    seen.join(tally);
+                    self.base = Some(seen);
+                    self.phase = Phase::SlowStart(seen);
+                    self.limit *= if saturated { 1.5 } else { 1.0 };
+                }
+            },
+            Phase::Steady => match tally.queueing(*self.base.get_or_insert(tally)) {
+                Some(ratio) => self.limit *= (AIM / ratio).max(0.5),
+                None if saturated => self.limit += (self.limit / 20.0).max(1.0),
+                None => {}
+            },
         }
-        // Until there has been congestion, what is measured is the latency without it.
-        let base = match self.base {
-            None => *self.base.insert(latency),
-            Some(base) if self.slow_start && latency < base => *self.base.insert(latency),
-            Some(base) => base,
-        };
-        let ratio = latency / base;
-        if ratio > TOLERANCE {
-            self.slow_start = false;
-            self.limit *= (AIM / ratio).max(0.5);
-        } else if window.saturated {
-            self.limit += if self.slow_start { self.limit / 2.0 } else { (self.limit / 20.0).max(1.0) };
+        if now >= self.probe_at && !matches!(self.phase, Phase::Probing { .. }) {
+            self.probe_at = now + PROBE_EVERY;
+            self.phase = Phase::Probing { before: self.limit.clamp(min, max) };
+            self.limit /= 2.0;
         }
         self.limit = self.limit.clamp(min, max);
-        if let Probe::At(at) = self.probe
-            && now >= at
-        {
-            self.probe = Probe::Running { windows: 0, seconds: 0.0, replies: 0, before: self.limit };
-            self.limit = (self.limit / 2.0).clamp(min, max);
+        if self.limit != limit {
+            self.window.start += Duration::from_secs_f64(tally.mean()).min(LONGEST);
         }
     }
 }
 
+impl Tally {
+    fn add(&mut self, seconds: f64) {
+        self.replies += 1;
+        self.seconds += seconds;
+        self.squares += seconds * seconds;
+    }
+
+    fn join(&mut self, other: Tally) {
+        self.replies += other.replies;
+        self.seconds += other.seconds;
+        self.squares += other.squares;
+    }
+
+    fn mean(self) -> f64 {
+        self.seconds / f64::from(self.replies.max(1))
+    }
+
+    /// How many times longer than without a queue these replies took, if that is more than chance may make of it; less what it may.
+    fn queueing(self, base: Tally) -> Option<f64> {
+        let ratio = self.mean() / base.mean();
+        let doubt = DOUBT * ratio * self.error().hypot(base.error());
+        (ratio - doubt > TOLERANCE).then_some(ratio - doubt)
+    }
+
+    /// Standard error of the mean, in parts of it.
+    fn error(self) -> f64 {
+        let mean = self.mean();
+        let count = f64::from(self.replies.max(1));
+        let variance = (self.squares / count - mean * mean).max(0.0);
+        if mean > 0.0 { (variance / count).sqrt() / mean } else { 0.0 }
+    }
+}
+
 impl Window {
-    fn new(now: Instant) -> Window {
-        Window { start: now, replies: 0, seconds: 0.0, overloaded: false, saturated: false }
+    fn new(start: Instant) -> Window {
+        Window { start, tally: Tally::default(), saturated: false }
     }
 }
 

@@ -343,7 +343,7 @@ impl Gate {
         let mut state = self.lock();
         let before = state.breaker.state();
         state.in_flight = state.in_flight.saturating_sub(1);
-        state.limit.ended(permit.begun, now, end.sign());
+        state.limit.ended(now, end.sign());
         if matches!(end, Ended::Accepted(_)) {
             state.accepted_at = Some(now);
         }
