@@ -34,6 +34,8 @@ pub(super) struct Settings<'a> {
     pub(super) connect_timeout: Duration,
     pub(super) timeout: Duration,
     pub(super) tls: &'a Tls,
+    /// Whether the system's authorities are trusted beside `tls.ca`.
+    pub(super) trust_system: bool,
     pub(super) http: HttpVersions,
     pub(super) proxy: Option<&'a Url>,
     pub(super) idle_connections: usize,
@@ -51,6 +53,7 @@ impl<'a> Settings<'a> {
             connect_timeout: destination.connect_timeout,
             timeout: destination.timeout,
             tls: &destination.tls,
+            trust_system: false,
             http: destination.http,
             proxy: destination.proxy.as_ref(),
             idle_connections: most,
@@ -113,7 +116,7 @@ impl Client {
         };
         // Reading the system's authorities takes milliseconds, so a plain URL goes without.
         let config = if settings.url.scheme() == "https" {
-            tls::client_config(settings.tls)?
+            tls::client_config(settings.tls, settings.trust_system)?
         } else {
             rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
                 .with_safe_default_protocol_versions()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri};
 use http_body_util::Full;
 use tokio::sync::Notify;
@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::breaker::BreakerState;
 use super::client::{Answer, Client, Fault, Settings};
+use super::credential::{Credential, Missing};
 use super::gate::{Ended, Gate, Permit, Snapshot, Turn};
 use super::memory::{Memory, Past};
 use super::rate::Pace;
@@ -39,6 +40,9 @@ pub(super) struct Destination<W = Client> {
     name: Arc<str>,
     target: Target,
     wire: W,
+    credential: Credential,
+    /// Headers that no plugin may set.
+    reserved: Vec<HeaderName>,
     gate: Arc<Gate>,
     pace: Option<Pace>,
     memory: Memory,
@@ -95,6 +99,8 @@ struct Prepared {
 enum Last {
     Answered(Answer),
     Failed(Fault),
+    /// There was no credential to send with.
+    Bare(Missing),
 }
 
 impl Destination<Client> {
@@ -113,10 +119,13 @@ impl<W: Wire> Destination<W> {
             Some(rate) => Some(Pace::new(rate).ok_or("`rate` lets no request through")?),
             None => None,
         };
+        let credential = Credential::new(settings)?;
         Ok(Destination {
             name: Arc::clone(&settings.name),
             target: Target::new(&settings.url)?,
             wire,
+            reserved: credential.reserved(),
+            credential,
             gate: Gate::new(settings, recovery, Arc::clone(&metrics)),
             pace,
             memory: Memory::default(),
@@ -155,7 +164,7 @@ impl<W: Wire> Destination<W> {
     fn prepare(&self, request: &Request, stamp: Stamp<'_>) -> Result<Prepared, String> {
         let method = headers::method(&request.method)?;
         let uri = self.target.join(&request.path)?;
-        let mut headers = headers::headers(request, &[])?;
+        let mut headers = headers::headers(request, &self.reserved)?;
         let key = HeaderValue::from_str(stamp.idempotency_key).map_err(|_| "the record's topic makes no `Idempotency-Key`".to_owned())?;
         headers.insert(headers::IDEMPOTENCY_KEY, key.clone());
         let body = request.body.as_ref().map_or_else(Bytes::new, |body| Bytes::copy_from_slice(body.as_bytes()));
@@ -175,6 +184,7 @@ impl<W: Wire> Destination<W> {
         let mut past = self.memory.take(prepared.key.as_bytes());
         let mut deadline = None;
         let mut turn = Turn::First;
+        let mut tries = 0;
         loop {
             let Some(permit) = self.permit(turn).await else { return self.held_after(prepared, past) };
             if turn == Turn::Retry {
@@ -182,11 +192,12 @@ impl<W: Wire> Destination<W> {
             }
             let deadline = *deadline.get_or_insert_with(|| permit.begun() + self.retry.within);
             let (last, wish) = self.attempt(prepared, permit, &mut past).await;
+            tries += 1;
             match wish {
                 Wish::End => return self.answered(prepared, past.attempts, last),
                 Wish::Hold => return self.turned_away(prepared, past),
                 Wish::Again(asked) => {
-                    let Some(wait) = self.next_attempt(past.attempts, deadline, asked) else { return self.exhausted(prepared, past, last) };
+                    let Some(wait) = self.next_attempt(past.attempts, tries, deadline, asked) else { return self.exhausted(prepared, past, last) };
                     if !self.gate.is_closed() {
                         return self.turned_away(prepared, past);
                     }
@@ -218,9 +229,9 @@ impl<W: Wire> Destination<W> {
     /// Sends once, and says what the end means for the request and for the destination.
     async fn attempt(&self, prepared: &Prepared, permit: Permit, past: &mut Past) -> (Last, Wish) {
         let begun = permit.begun();
-        let last = self.send(prepared).await;
-        past.attempts += 1;
-        let elapsed = Some(begun.elapsed());
+        let (last, sent, elapsed) = self.send(prepared).await;
+        past.attempts += sent;
+        let elapsed = Some(elapsed);
         let (wish, ended) = match &last {
             Last::Answered(answer) => {
                 let status = answer.status.as_u16();
@@ -239,42 +250,60 @@ impl<W: Wire> Destination<W> {
                     }
                 }
             }
+            Last::Bare(missing) if missing.refused => (Wish::Hold, Ended::CredentialRefused),
+            // The issuer of tokens is not the destination, and records are not given up because of it.
+            Last::Bare(_) => (Wish::Again(None), Ended::Broken(None)),
             Last::Failed(fault) => {
                 // Nothing that the request says can keep a connection from being made, so a probe that finds none is not held against it.
                 if permit.is_probe() && matches!(fault, Fault::NoConnection(_)) {
-                    past.attempts -= 1;
+                    past.attempts -= sent;
                 }
                 (Wish::Again(None), if matches!(fault, Fault::Broken(_)) { Ended::Broken(None) } else { Ended::Overloaded })
             }
         };
-        if !matches!(ended, Ended::Accepted(_)) {
+        if !matches!(ended, Ended::Accepted(_) | Ended::Answered(Some(_))) {
             self.gate.failed(last.text());
         }
         permit.end(ended);
         (last, wish)
     }
 
-    async fn send(&self, prepared: &Prepared) -> Last {
-        let mut request = http::Request::new(Full::new(prepared.body.clone()));
-        *request.method_mut() = prepared.method.clone();
-        *request.uri_mut() = prepared.uri.clone();
-        *request.headers_mut() = prepared.headers.clone();
-        let begun = Instant::now();
-        let last = match self.wire.send(request).await {
-            Ok(answer) => Last::Answered(answer),
-            Err(fault) => Last::Failed(fault),
-        };
-        self.metrics.reply(&self.name, last.status(), begun.elapsed());
-        last
+    /// Sends with the credential; once more if that is refused and there is a newer one. Says how often it was sent, and how long the last
+    /// time took.
+    async fn send(&self, prepared: &Prepared) -> (Last, u32, Duration) {
+        let mut sent = 0;
+        loop {
+            let mut headers = prepared.headers.clone();
+            let generation = match self.credential.apply(&mut headers, &prepared.key, &prepared.body).await {
+                Ok(generation) => generation,
+                Err(missing) => return (Last::Bare(missing), sent, Duration::ZERO),
+            };
+            let mut request = http::Request::new(Full::new(prepared.body.clone()));
+            *request.method_mut() = prepared.method.clone();
+            *request.uri_mut() = prepared.uri.clone();
+            *request.headers_mut() = headers;
+            sent += 1;
+            let begun = Instant::now();
+            let last = match self.wire.send(request).await {
+                Ok(answer) => Last::Answered(answer),
+                Err(fault) => Last::Failed(fault),
+            };
+            let elapsed = begun.elapsed();
+            self.metrics.reply(&self.name, last.status(), elapsed);
+            let refused = last.status().is_some_and(|status| reply::class(status) == Class::Credential);
+            if !(refused && sent == 1 && self.credential.renew(generation).await) {
+                return (last, sent, elapsed);
+            }
+        }
     }
 
     /// How long to wait for the next attempt, if there is to be one.
-    fn next_attempt(&self, attempts: u32, deadline: Instant, asked: Option<Duration>) -> Option<Duration> {
+    fn next_attempt(&self, attempts: u32, tries: u32, deadline: Instant, asked: Option<Duration>) -> Option<Duration> {
         if attempts >= self.retry.attempts {
             return None;
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        let backoff = backoff(&self.retry, attempts);
+        let backoff = backoff(&self.retry, tries);
         match asked {
             // Honoured in full, as far as there is time at all: then the last attempt comes when the time is up.
             Some(asked) => Some(asked.max(backoff).min(left)).filter(|_| !left.is_zero()),
@@ -287,7 +316,7 @@ impl<W: Wire> Destination<W> {
         match (last, request) {
             (Last::Answered(answer), None) => Delivery::Done(answer.into_reply(attempts)),
             (Last::Answered(answer), Some(request)) => Delivery::Refused { reply: answer.into_reply(attempts), request },
-            (Last::Failed(fault), request) => Delivery::Exhausted { detail: fault.text().to_owned(), request: request.unwrap_or_default() },
+            (last, request) => Delivery::Exhausted { detail: last.text(), request: request.unwrap_or_default() },
         }
     }
 
@@ -296,7 +325,7 @@ impl<W: Wire> Destination<W> {
             // Refused time and again while others were accepted.
             return self.answered(prepared, past.attempts, last);
         }
-        if self.on_exhausted == OnExhausted::Hold {
+        if self.on_exhausted == OnExhausted::Hold || matches!(last, Last::Bare(_)) {
             // Its attempts begin anew, after a pause that grows no longer than those between them.
             self.gate.turn_away_for(self.retry.backoff_max);
             return self.held();
@@ -328,7 +357,7 @@ impl<W: Wire> Destination<W> {
             last_status: last.status(),
             reply_excerpt: match last {
                 Last::Answered(answer) => reply::excerpt(&answer.body),
-                Last::Failed(_) => None,
+                Last::Failed(_) | Last::Bare(_) => None,
             },
         }
     }
@@ -348,7 +377,7 @@ impl Last {
     fn status(&self) -> Option<u16> {
         match self {
             Last::Answered(answer) => Some(answer.status.as_u16()),
-            Last::Failed(_) => None,
+            Last::Failed(_) | Last::Bare(_) => None,
         }
     }
 
@@ -356,14 +385,15 @@ impl Last {
         match self {
             Last::Answered(answer) => format!("the last reply was {}", answer.status),
             Last::Failed(fault) => fault.text().to_owned(),
+            Last::Bare(missing) => missing.text.clone(),
         }
     }
 }
 
 /// Full jitter: anything between nothing and the exponential backoff, which spreads retries best (AWS Architecture Blog, "Exponential Backoff And
 /// Jitter", 2015).
-fn backoff(retry: &config::Retry, attempts: u32) -> Duration {
-    let most = retry.backoff_min.saturating_mul(1 << (attempts - 1).min(20)).min(retry.backoff_max);
+fn backoff(retry: &config::Retry, tries: u32) -> Duration {
+    let most = retry.backoff_min.saturating_mul(1 << tries.saturating_sub(1).min(20)).min(retry.backoff_max);
     most.mul_f64(fastrand::f64())
 }
 

@@ -67,7 +67,7 @@ pub(super) fn headers(request: &Request, reserved: &[HeaderName]) -> Result<Head
 }
 
 /// Why a plugin may not set a header, if it may not. Names are in lower case.
-fn forbidden(name: &str) -> Option<&'static str> {
+pub(super) fn forbidden(name: &str) -> Option<&'static str> {
     match name {
         "connection"
         | "keep-alive"

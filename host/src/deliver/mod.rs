@@ -8,6 +8,7 @@ mod adaptive;
 mod breaker;
 mod budget;
 mod client;
+mod credential;
 mod destination;
 mod dial;
 mod gate;

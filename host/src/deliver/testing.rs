@@ -1,5 +1,6 @@
 //! What the tests of this stage share: settings, requests, and a server on loopback.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -15,8 +16,9 @@ use hyper_util::server::conn::auto;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use super::Stamp;
+use super::{Http, Stamp};
 use crate::config::{Auth, Breaker, Concurrency, Destination, HttpVersions, OnExhausted, Retry, Tls};
+use crate::observe::Metrics;
 use crate::outcome::{Body, Request};
 
 /// A destination with short times and a breaker that does not get in the way.
@@ -39,6 +41,10 @@ pub(super) fn destination(url: &str) -> Destination {
         batch: None,
         reply_cap: 4096,
     }
+}
+
+pub(super) fn http(settings: Destination) -> Http {
+    Http::new(&BTreeMap::from([(Arc::clone(&settings.name), settings)]), &Metrics::new()).unwrap()
 }
 
 pub(super) fn post(path: &str, body: &str) -> Request {

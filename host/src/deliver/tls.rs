@@ -3,32 +3,38 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use hyper_rustls::ConfigBuilderExt;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::config::Tls;
 
-/// Builds the TLS settings of a destination.
+/// Builds the TLS settings of a destination. The system's authorities are trusted when it names none of its own, or beside it if so wished.
 ///
 /// # Errors
 /// The file that cannot be used, or that there is no authority to trust.
-pub(super) fn client_config(tls: &Tls) -> Result<ClientConfig, String> {
+pub(super) fn client_config(tls: &Tls, trust_system: bool) -> Result<ClientConfig, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
-    let builder = match &tls.ca {
-        Some(path) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(path)? {
-                roots.add(certificate).map_err(|error| format!("`tls.ca`: `{}` holds no authority: {error}", path.display()))?;
-            }
-            builder.with_root_certificates(roots)
+    let mut roots = RootCertStore::empty();
+    if let Some(path) = &tls.ca {
+        for certificate in certificates(path)? {
+            roots.add(certificate).map_err(|error| format!("`tls.ca`: `{}` holds no authority: {error}", path.display()))?;
         }
-        None => builder
-            .with_native_roots()
-            .map_err(|error| format!("no authorities to trust are installed on this system ({error}); name some in `tls.ca`"))?,
-    };
+    }
+    if tls.ca.is_none() || trust_system {
+        let found = rustls_native_certs::load_native_certs();
+        // Single ones that cannot be read or used are the system's business, as long as there are others.
+        roots.add_parsable_certificates(found.certs);
+    }
+    if roots.is_empty() {
+        return Err(
+            "no authorities to trust are installed on this system; install them (Debian: `ca-certificates`) or name some in `tls.ca`".to_owned()
+        );
+    }
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots);
     match (&tls.client_certificate, &tls.client_key) {
         (Some(certificate), Some(key)) => {
             let private = PrivateKeyDer::from_pem_file(key).map_err(|error| format!("`tls.client_key`: `{}`: {error}", key.display()))?;

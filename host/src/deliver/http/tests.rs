@@ -1,12 +1,8 @@
 use std::time::Duration;
 
-use super::super::testing::{Server, destination, post, stamp, status, with_body, with_header};
+use super::super::testing::{Server, destination, http, post, stamp, status, with_body, with_header};
 use super::*;
 use crate::outcome::Body;
-
-fn http(settings: config::Destination) -> Http {
-    Http::new(&BTreeMap::from([(Arc::clone(&settings.name), settings)]), &Metrics::new()).unwrap()
-}
 
 #[tokio::test]
 async fn a_request_arrives_as_it_was_meant() {
