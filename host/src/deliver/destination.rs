@@ -1,5 +1,7 @@
 //! One destination: a request through all its attempts.
 
+mod gather;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -10,6 +12,7 @@ use http_body_util::Full;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
+use super::batch::{self, Gathering};
 use super::breaker::BreakerState;
 use super::client::{Answer, Client, Fault, Settings};
 use super::credential::{Credential, Missing};
@@ -46,6 +49,8 @@ pub(super) struct Destination<W = Client> {
     gate: Arc<Gate>,
     pace: Option<Pace>,
     memory: Memory,
+    batch: Option<config::Batch>,
+    gathering: Gathering,
     retry: config::Retry,
     on_exhausted: OnExhausted,
     metrics: Arc<Metrics>,
@@ -129,6 +134,8 @@ impl<W: Wire> Destination<W> {
             gate: Gate::new(settings, recovery, Arc::clone(&metrics)),
             pace,
             memory: Memory::default(),
+            batch: settings.batch,
+            gathering: Gathering::default(),
             retry: settings.retry,
             on_exhausted: settings.on_exhausted,
             metrics,
@@ -145,10 +152,12 @@ impl<W: Wire> Destination<W> {
     }
 
     /// Performs a request with all its attempts.
-    pub(super) async fn deliver(&self, request: &Request, stamp: Stamp<'_>) -> Delivery {
-        match self.prepare(request, stamp) {
-            Ok(prepared) => self.perform(&prepared).await,
-            Err(detail) => Delivery::Denied {
+    pub(super) async fn deliver(self: &Arc<Self>, request: &Request, stamp: Stamp<'_>) -> Delivery {
+        match (self.prepare(request, stamp), self.batch) {
+            // A batch is made of bodies.
+            (Ok(prepared), Some(batch)) if request.body.is_some() => self.gather(batch, prepared).await,
+            (Ok(prepared), _) => self.perform(&prepared).await,
+            (Err(detail), _) => Delivery::Denied {
                 detail,
                 request: FailedRequest {
                     index: stamp.index,
@@ -167,7 +176,11 @@ impl<W: Wire> Destination<W> {
         let mut headers = headers::headers(request, &self.reserved)?;
         let key = HeaderValue::from_str(stamp.idempotency_key).map_err(|_| "the record's topic makes no `Idempotency-Key`".to_owned())?;
         headers.insert(headers::IDEMPOTENCY_KEY, key.clone());
-        let body = request.body.as_ref().map_or_else(Bytes::new, |body| Bytes::copy_from_slice(body.as_bytes()));
+        let body = match (&request.body, self.batch) {
+            (None, _) => Bytes::new(),
+            (Some(body), None) => Bytes::copy_from_slice(body.as_bytes()),
+            (Some(body), Some(batch)) => batch::body(batch.format, body.as_bytes())?,
+        };
         Ok(Prepared { method, uri, headers, body, key, index: stamp.index })
     }
 
@@ -180,7 +193,14 @@ impl<W: Wire> Destination<W> {
     }
 
     async fn perform(&self, prepared: &Prepared) -> Delivery {
-        let Some(_place) = self.gate.enter(prepared.body.len()) else { return self.held() };
+        match self.gate.enter(prepared.body.len()) {
+            Some(_place) => self.carry(prepared).await,
+            None => self.held(),
+        }
+    }
+
+    /// All attempts of a request that is inside the gate.
+    async fn carry(&self, prepared: &Prepared) -> Delivery {
         let mut past = self.memory.take(prepared.key.as_bytes());
         let mut deadline = None;
         let mut turn = Turn::First;

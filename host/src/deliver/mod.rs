@@ -5,6 +5,7 @@
 //! Refuses to know records, keys and plugins.
 
 mod adaptive;
+mod batch;
 mod breaker;
 mod budget;
 mod client;

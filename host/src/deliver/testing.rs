@@ -15,6 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 use super::{Http, Stamp};
 use crate::config::{Auth, Breaker, Concurrency, Destination, HttpVersions, OnExhausted, Retry, Tls};
@@ -92,6 +93,15 @@ impl Server {
         F: Fn(usize, Seen) -> A + Clone + Send + Sync + 'static,
         A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
     {
+        Server::start_behind(None, answer).await
+    }
+
+    /// The same, behind TLS if there is any.
+    pub(super) async fn start_behind<F, A>(tls: Option<TlsAcceptor>, answer: F) -> Server
+    where
+        F: Fn(usize, Seen) -> A + Clone + Send + Sync + 'static,
+        A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -101,7 +111,7 @@ impl Server {
             let mut connections = JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let (log, answer) = (Arc::clone(&log), answer.clone());
+                let (log, answer, tls) = (Arc::clone(&log), answer.clone(), tls.clone());
                 connections.spawn(async move {
                     let service = service_fn(move |request: ::http::Request<hyper::body::Incoming>| {
                         let (log, answer) = (Arc::clone(&log), answer.clone());
@@ -125,7 +135,13 @@ impl Server {
                     });
                     let server = auto::Builder::new(TokioExecutor::new());
                     // A client that goes away is the test's business.
-                    let _ = server.serve_connection(TokioIo::new(stream), service).await;
+                    let _ = match tls {
+                        None => server.serve_connection(TokioIo::new(stream), service).await,
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => server.serve_connection(TokioIo::new(stream), service).await,
+                            Err(_) => return,
+                        },
+                    };
                 });
             }
         });

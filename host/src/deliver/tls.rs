@@ -52,3 +52,6 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let found = read().map_err(|error| format!("`{}`: {error}", path.display()))?;
     if found.is_empty() { Err(format!("`{}` holds no certificate in PEM form", path.display())) } else { Ok(found) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,236 @@
+//! Requests gathered into one body.
+//!
+//! Owns the groups that are open: requests of one method, URL and headers that wait for others, until there are enough of them, in number or in bytes, or
+//! the first has waited long enough. Promises that a request which was taken is not sent again: results an item are looked at one by one, and a
+//! batch that is refused because of what is in it is halved until the bad item is alone. Knows nothing of attempts and waits; those are
+//! the destination's.
+//!
+//! A lane has one record in progress at a time, so a batch never holds two records of one key, and their order is kept.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::{Method, Uri};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout;
+
+use super::Delivery;
+use crate::config::{self, BatchFormat};
+use crate::outcome::Reply;
+
+/// One request of a batch.
+pub(super) struct Item {
+    /// Its body, checked to be JSON.
+    pub(super) body: Bytes,
+    /// Its idempotency key.
+    pub(super) key: HeaderValue,
+    /// Its place among its record's requests.
+    pub(super) index: u32,
+    /// Attempts made with it.
+    pub(super) attempts: u32,
+    /// Who waits for its end.
+    pub(super) waiting: oneshot::Sender<Delivery>,
+}
+
+/// The groups of one destination that wait for more.
+#[derive(Default)]
+pub(super) struct Gathering {
+    open: Mutex<HashMap<(Method, Uri), Arc<Group>>>,
+}
+
+/// Requests that will go together.
+pub(super) struct Group {
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    /// What they all carry, without their idempotency keys.
+    pub(super) headers: HeaderMap,
+    content: Mutex<Content>,
+    full: Notify,
+}
+
+#[derive(Default)]
+struct Content {
+    items: Vec<Item>,
+    bytes: usize,
+}
+
+impl Gathering {
+    /// Adds a request. Gives back the group if it is a new one, whose end the caller then sees to with [`Gathering::gathered`].
+    pub(super) fn add(&self, settings: &config::Batch, method: &Method, uri: &Uri, headers: HeaderMap, item: Item) -> Option<Arc<Group>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        // One byte of separator an item, two brackets around all.
+        let bytes = item.body.len() + 1;
+        let at = (method.clone(), uri.clone());
+        if let Some(group) = open.get(&at) {
+            let mut content = group.content.lock().unwrap_or_else(PoisonError::into_inner);
+            if group.headers == headers && content.bytes + bytes <= settings.bytes {
+                content.items.push(item);
+                content.bytes += bytes;
+                let is_full = content.items.len() >= settings.max;
+                drop(content);
+                if is_full && let Some(group) = open.remove(&at) {
+                    group.full.notify_one();
+                }
+                return None;
+            }
+            drop(content);
+            // It does not fit: that one goes, and this one begins the next.
+            group.full.notify_one();
+        }
+        let content = Mutex::new(Content { items: vec![item], bytes: bytes + 2 });
+        let group = Arc::new(Group { method: method.clone(), uri: uri.clone(), headers, content, full: Notify::new() });
+        if settings.max > 1 {
+            open.insert(at, Arc::clone(&group));
+        } else {
+            open.remove(&at);
+            group.full.notify_one();
+        }
+        Some(group)
+    }
+
+    /// Waits until the group is full or its time is up, closes it, and gives out what is in it. Whoever no longer waits is left out.
+    pub(super) async fn gathered(&self, settings: &config::Batch, group: &Arc<Group>) -> Vec<Item> {
+        // Whichever comes first.
+        let _ = timeout(settings.linger, group.full.notified()).await;
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = (group.method.clone(), group.uri.clone());
+        if open.get(&at).is_some_and(|other| Arc::ptr_eq(other, group)) {
+            open.remove(&at);
+        }
+        // Nothing is added to a group that is not among the open ones.
+        let mut items = std::mem::take(&mut group.content.lock().unwrap_or_else(PoisonError::into_inner).items);
+        items.retain(|item| !item.waiting.is_closed());
+        items
+    }
+}
+
+impl Group {
+    /// The headers of a request for these items.
+    pub(super) fn headers(&self, format: BatchFormat) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        if format == BatchFormat::Ndjson && headers.get(CONTENT_TYPE).is_some_and(|value| value == "application/json") {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+        }
+        headers
+    }
+}
+
+/// Checks that a body can be part of a batch, and gives it the form that it has there.
+///
+/// # Errors
+/// The broken rule, in words for the plugin's author.
+pub(super) fn body(format: BatchFormat, bytes: &[u8]) -> Result<Bytes, String> {
+    // One that is no JSON would spoil the whole batch.
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    <serde::de::IgnoredAny as serde::Deserialize>::deserialize(&mut deserializer)
+        .and_then(|_| deserializer.end())
+        .map_err(|error| format!("the destination gathers requests into JSON, and this body is none: {error}"))?;
+    if format == BatchFormat::Ndjson && bytes.contains(&b'\n') {
+        // In JSON a line break can only stand between tokens, where a space says the same.
+        return Ok(bytes.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect());
+    }
+    Ok(Bytes::copy_from_slice(bytes))
+}
+
+/// The body of a batch.
+pub(super) fn join(format: BatchFormat, items: &[Item]) -> Bytes {
+    let mut joined = BytesMut::with_capacity(items.iter().map(|item| item.body.len() + 1).sum::<usize>() + 2);
+    match format {
+        BatchFormat::JsonArray => {
+            for (index, item) in items.iter().enumerate() {
+                joined.put_u8(if index == 0 { b'[' } else { b',' });
+                joined.put_slice(&item.body);
+            }
+            joined.put_u8(b']');
+        }
+        BatchFormat::Ndjson => {
+            for item in items {
+                joined.put_slice(&item.body);
+                joined.put_u8(b'\n');
+            }
+        }
+    }
+    joined.freeze()
+}
+
+/// The idempotency key of a batch: the same for the same items, that of the item for one alone.
+pub(super) fn key(items: &[Item]) -> HeaderValue {
+    if let [item] = items {
+        return item.key.clone();
+    }
+    let mut hasher = Sha256::new();
+    for item in items {
+        hasher.update(item.key.as_bytes());
+        hasher.update(b"\n");
+    }
+    let digest = hasher.finalize();
+    let hex: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    HeaderValue::from_str(&format!("batch/{hex}")).unwrap_or(HeaderValue::from_static("batch"))
+}
+
+/// Whether a refusal is about what is in the batch, so that smaller ones may be taken.
+pub(super) fn is_about_content(status: u16) -> bool {
+    matches!(status, 400 | 409 | 413 | 422)
+}
+
+/// The results of the items, if the reply is a JSON array with one each. A result is a status, or an object that may have one in `status`; an
+/// object that has an `error` and no status counts as 422, anything else as the status of the whole.
+pub(super) fn results(reply: &Reply, count: usize) -> Option<Vec<Reply>> {
+    #[derive(serde::Deserialize)]
+    struct Status {
+        status: Option<u16>,
+        error: Option<serde::de::IgnoredAny>,
+    }
+    let results: Vec<&RawValue> = serde_json::from_slice(&reply.body).ok()?;
+    if results.len() != count {
+        return None;
+    }
+    let each = results.into_iter().map(|result| {
+        let text = result.get();
+        let status = if let Ok(status) = serde_json::from_str::<u16>(text) {
+            Some(status)
+        } else {
+            match serde_json::from_str::<Status>(text) {
+                Ok(Status { status: Some(status), .. }) => Some(status),
+                Ok(Status { status: None, error: Some(_) }) => Some(422),
+                _ => None,
+            }
+        };
+        Reply {
+            status: status.filter(|status| (100..600).contains(status)).unwrap_or(reply.status),
+            headers: reply.headers.clone(),
+            body: Bytes::copy_from_slice(text.as_bytes()),
+            attempts: reply.attempts,
+        }
+    });
+    Some(each.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies() {
+        assert_eq!(&body(BatchFormat::Ndjson, b"{\n \"a\":\r\n 1}").unwrap()[..], b"{  \"a\":   1}");
+        assert_eq!(&body(BatchFormat::JsonArray, b"{\n}").unwrap()[..], b"{\n}");
+        for bad in [&b""[..], b"{", b"1 2", b"\xff", b"{}]"] {
+            assert!(body(BatchFormat::JsonArray, bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn results_one_by_one() {
+        let reply = |body: &str| Reply { status: 200, headers: Vec::new(), body: Bytes::from(body.to_owned()), attempts: 1 };
+        let of = |body: &str, count| results(&reply(body), count).map(|all| all.iter().map(|each| each.status).collect::<Vec<_>>());
+        let mixed = r#"[201, {"status":409}, {"status":503,"x":1}, {"error":"no"}, {"error":null}, {"id":7}, null, true, "ok", {"status":9999}]"#;
+        assert_eq!(of(mixed, 10), Some(vec![201, 409, 503, 422, 200, 200, 200, 200, 200, 200]));
+        assert_eq!(of("[200]", 2), None);
+        assert_eq!(of("{}", 1), None);
+        assert_eq!(of("", 0), None);
+    }
+}

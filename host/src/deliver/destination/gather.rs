@@ -1,0 +1,136 @@
+//! Batches of one destination: each goes the way of a single request, and its end is told to every request in it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+use super::super::batch::{self, Group, Item};
+use super::super::reply::{self, Class};
+use super::super::{Delivery, headers};
+use super::{Destination, Prepared, Wire, backoff};
+use crate::config::{self, OnExhausted};
+use crate::outcome::{FailedRequest, Reply};
+
+impl<W: Wire> Destination<W> {
+    /// Performs a request as a part of a batch.
+    pub(super) async fn gather(self: &Arc<Self>, settings: config::Batch, prepared: Prepared) -> Delivery {
+        let Some(_place) = self.gate.enter(prepared.body.len()) else { return self.held() };
+        let (waiting, ended) = oneshot::channel();
+        let Prepared { method, uri, mut headers, body, key, index } = prepared;
+        headers.remove(headers::IDEMPOTENCY_KEY);
+        let item = Item { body, key, index, attempts: 0, waiting };
+        if let Some(group) = self.gathering.add(&settings, &method, &uri, headers, item) {
+            // The group outlives the request that began it: others wait for it too.
+            let destination = Arc::clone(self);
+            tokio::spawn(async move { destination.perform_group(settings, &group).await });
+        }
+        ended.await.unwrap_or_else(|_| {
+            // Its task is gone, with the runtime.
+            self.gate.turn_away();
+            self.held()
+        })
+    }
+
+    async fn perform_group(&self, settings: config::Batch, group: &Arc<Group>) {
+        // Batches to send, and after how many tries of their items.
+        let mut batches = VecDeque::from([(self.gathering.gathered(&settings, group).await, 0)]);
+        while let Some((mut items, tries)) = batches.pop_front() {
+            if tries > 0 {
+                sleep(backoff(&self.retry, tries)).await;
+                items.retain(|item| !item.waiting.is_closed());
+            }
+            if items.is_empty() {
+                continue;
+            }
+            let key = batch::key(&items);
+            let mut headers = group.headers(settings.format);
+            headers.insert(headers::IDEMPOTENCY_KEY, key.clone());
+            let body = batch::join(settings.format, &items);
+            let prepared = Prepared { method: group.method.clone(), uri: group.uri.clone(), headers, body, key, index: 0 };
+            match self.carry(&prepared).await {
+                Delivery::Done(reply) => {
+                    let again = self.taken(&settings, items, &reply, &prepared);
+                    batches.push_back((again, tries + 1));
+                }
+                Delivery::Refused { reply, .. } if items.len() > 1 && batch::is_about_content(reply.status) => {
+                    let second = items.split_off(items.len() / 2);
+                    batches.push_front((second, 0));
+                    batches.push_front((items, 0));
+                }
+                Delivery::Held(_) => self.held_items(items),
+                ended => {
+                    for item in items {
+                        item.end(ended.clone());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells the items of a batch that was taken, and gives back those to be sent again.
+    fn taken(&self, settings: &config::Batch, items: Vec<Item>, reply: &Reply, prepared: &Prepared) -> Vec<Item> {
+        let Some(results) = settings.per_item.then(|| batch::results(reply, items.len())).flatten() else {
+            for item in items {
+                item.end(Delivery::Done(reply.clone()));
+            }
+            return Vec::new();
+        };
+        let mut again = Vec::new();
+        for (mut item, mut result) in items.into_iter().zip(results) {
+            item.attempts += result.attempts;
+            result.attempts = item.attempts;
+            let failed = || FailedRequest {
+                index: item.index,
+                destination: self.name.as_ref().to_owned(),
+                method: prepared.method.as_str().to_owned(),
+                url: prepared.uri.to_string(),
+                attempts: item.attempts,
+                last_status: Some(result.status),
+                reply_excerpt: reply::excerpt(&result.body),
+            };
+            match reply::class(result.status) {
+                Class::Done => item.end(Delivery::Done(result)),
+                Class::Never | Class::Credential => {
+                    let request = failed();
+                    item.end(Delivery::Refused { reply: result, request });
+                }
+                Class::Again if item.attempts < self.retry.attempts => again.push(item),
+                Class::Again if self.on_exhausted == OnExhausted::Hold => {
+                    self.gate.turn_away_for(self.retry.backoff_max);
+                    item.end(self.held());
+                }
+                Class::Again => {
+                    let (detail, request) = (format!("the last result was {}", result.status), failed());
+                    item.end(Delivery::Exhausted { detail, request });
+                }
+            }
+        }
+        again
+    }
+
+    fn held_items(&self, items: Vec<Item>) {
+        // The batch was counted as one held request; each of its items is one.
+        for _ in 1..items.len() {
+            if self.gate.is_closed() {
+                self.gate.turn_away_for(self.retry.backoff_max);
+            } else {
+                self.gate.turn_away();
+            }
+        }
+        for item in items {
+            item.end(self.held());
+        }
+    }
+}
+
+impl Item {
+    /// Tells the end to whoever waits; if nobody does any more, nobody needs it.
+    fn end(self, mut ended: Delivery) {
+        if let Delivery::Refused { request, .. } | Delivery::Exhausted { request, .. } | Delivery::Denied { request, .. } = &mut ended {
+            request.index = self.index;
+        }
+        let _ = self.waiting.send(ended);
+    }
+}
