@@ -1,9 +1,9 @@
-//! Logs one line of 32 MiB. Defence: the cap on what a guest may pass, or the cut of long lines.
+//! Logs one line of 16 MiB. Defence: the cap on what a guest may pass to the host at once (`output`, or the trap of it, `trapped`).
 
 use keyway_sdk::*;
 
 #[plugin(keys = "hostile-log-line:*")]
 fn babble() -> Verdict {
-    log::info!("{}", "a".repeat(32 << 20));
+    log::info!("{}", "a".repeat(16 << 20));
     Verdict::skip("has said it all")
 }

@@ -1,4 +1,4 @@
-//! Returns a body of 64 MiB, made of less memory than the default limit where it can. Defence: memory or output limit (`memory`, `output`).
+//! Returns a body of 64 MiB, for which the default memory is too small. Defence: memory limit (`memory`), and the output limit where memory is plenty.
 
 use keyway_sdk::*;
 
