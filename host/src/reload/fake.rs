@@ -161,11 +161,10 @@ impl Host {
         status.plugin(name).versions[0].reason.clone().unwrap_or_default()
     }
 
-    /// Waits for a whole look that began after now.
+    /// Waits for a look at everything that began after now.
     pub(super) async fn looked(&self) {
-        let looks = self.handle.status().looks;
-        self.handle.rescan();
-        self.until("looked", |status| status.looks >= looks + 2 && status.watching != super::Watching::Starting).await;
+        let request = self.handle.ask();
+        self.until("looked", |status| status.answered >= request).await;
     }
 
     /// The code that serves under this name.

@@ -21,6 +21,8 @@ pub struct Status {
     pub generation: u64,
     /// Number of looks at the directory, so far.
     pub looks: u64,
+    /// Number of the last request for a look by a person that is part of this.
+    pub answered: u64,
     /// How changes are noticed.
     pub watching: Watching,
     /// What is wrong in the directory and belongs to no one plugin.

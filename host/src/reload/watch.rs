@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use notify::event::{AccessKind, AccessMode};
+use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
@@ -17,6 +18,9 @@ pub(super) struct Watches {
     changed: Arc<Notify>,
     watcher: Option<RecommendedWatcher>,
     folders: BTreeMap<PathBuf, FolderId>,
+    /// A watched folder was removed, moved or made: what is watched may be another than what lies there. Its number tells nothing, since file
+    /// systems give the number of a folder that is gone to the next.
+    stale: Arc<AtomicBool>,
     #[cfg(test)]
     pub(super) no_events: bool,
 }
@@ -29,6 +33,7 @@ impl Watches {
             changed,
             watcher: None,
             folders: BTreeMap::new(),
+            stale: Arc::default(),
             #[cfg(test)]
             no_events: false,
         }
@@ -40,15 +45,21 @@ impl Watches {
     /// # Errors
     /// The system gives no events: the limit on watches is reached, the file system has none.
     pub(super) fn follow(&mut self, folders: &BTreeMap<PathBuf, FolderId>) -> Result<bool, String> {
-        if self.watcher.is_some() && self.folders == *folders {
+        if self.watcher.is_some() && self.folders == *folders && !self.stale.load(Ordering::Acquire) {
             return Ok(false);
         }
         // All anew: a watch belongs to an inode, and of a folder that was replaced late events may still be under way, for which the library would
         // take down the new folder's watch.
         self.watcher = None;
         let (root, changed) = (Arc::clone(&self.root), Arc::clone(&self.changed));
+        let (watched, stale) = (folders.clone(), Arc::<AtomicBool>::default());
+        self.stale = Arc::clone(&stale);
         let told = move |event: notify::Result<Event>| {
-            if event.map_or(true, |event| matters(&event, &root)) {
+            let Ok(event) = event else { return changed.notify_one() };
+            if replaces(&event) && event.paths.iter().any(|path| watched.contains_key(path)) {
+                stale.store(true, Ordering::Release);
+            }
+            if matters(&event, &root) {
                 changed.notify_one();
             }
         };
@@ -71,6 +82,11 @@ impl Watches {
     }
 }
 
+/// Whether something is at a path now, or is not, that was not so before.
+fn replaces(event: &Event) -> bool {
+    matches!(event.kind, EventKind::Create(_) | EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)))
+}
+
 fn matters(event: &Event, root: &Path) -> bool {
     match event.kind {
         // Reading makes events too, and the host reads: only the end of writing counts.
@@ -86,7 +102,7 @@ fn matters(event: &Event, root: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use notify::event::{CreateKind, Flag, ModifyKind, RenameMode};
+    use notify::event::{CreateKind, Flag, RenameMode};
 
     use super::*;
 

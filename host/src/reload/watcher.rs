@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -43,6 +44,10 @@ pub struct Watcher<L: Load, R, P> {
     schedule: Schedule,
     shown: watch::Sender<Arc<Status>>,
     looks: u64,
+    /// Requests of people: the last that was taken up, that the look under way is for, and that a look is done for.
+    retried: u64,
+    answering: u64,
+    answered: u64,
     /// Whether a look has seen the directory.
     sighted: bool,
     generation: u64,
@@ -60,8 +65,10 @@ impl<L: Load, R, P> std::fmt::Debug for Watcher<L, R, P> {
 struct Signals {
     /// Something changed in the directory.
     changed: Arc<Notify>,
-    /// A person asks for another look.
+    /// A person asks for another look ...
     asked: Notify,
+    /// ... for the so many-th time.
+    requests: AtomicU64,
 }
 
 struct Looked {
@@ -103,7 +110,25 @@ pub struct Handle {
 impl Handle {
     /// Looks at the directory now, and examines again what was refused (not what is quarantined). For `SIGHUP` and `keyway reload`.
     pub fn rescan(&self) {
+        self.ask();
+    }
+
+    /// Asks for a look, and returns the request's number (see [`Status::answered`]).
+    pub(super) fn ask(&self) -> u64 {
+        let request = self.signals.requests.fetch_add(1, Ordering::AcqRel) + 1;
         self.signals.asked.notify_one();
+        request
+    }
+
+    /// As [`Handle::rescan`], and waits until everything that came of it is decided. Cancel-safe. A file that is still being written, or that was
+    /// removed just now, is waited for (up to five seconds); the caller's deadline should allow for that and for compiling.
+    pub async fn reload(&self) -> Arc<Status> {
+        let request = self.ask();
+        let mut status = self.status.clone();
+        match status.wait_for(|status| status.answered >= request && status.settled).await {
+            Ok(status) => Arc::clone(&status),
+            Err(_) => self.status(),
+        }
     }
 
     /// How the plugins stand.
@@ -150,6 +175,9 @@ where
         schedule,
         shown,
         looks: 0,
+        retried: 0,
+        answering: 0,
+        answered: 0,
         sighted: false,
         generation: 0,
         problems: Vec::new(),
@@ -182,6 +210,8 @@ where
                 looked = finished(&mut self.looking) => self.looked(looked),
                 () = alarm.notified() => {}
                 () = signals.asked.notified() => {
+                    // The number first: a request that comes in between is answered by the next round, which its notice begins.
+                    self.retried = signals.requests.load(Ordering::Acquire);
                     self.slots.retry_refused();
                     self.schedule.ask(Instant::now());
                 }
@@ -249,6 +279,7 @@ where
         self.schedule.began = now;
         if some.is_none() {
             self.schedule.due = None;
+            self.answering = self.retried;
         }
         let gate = Arc::clone(&self.gate);
         self.looking = Some(tokio::task::spawn_blocking(move || match some {
@@ -279,6 +310,7 @@ where
         self.watches = Some(watches);
         if let Some(renewed) = renewed {
             self.looks += 1;
+            self.answered = self.answering;
             (self.schedule.rested, self.schedule.rested_some) = (rested, now);
             self.looked_everywhere(&look, renewed, now);
         }
@@ -333,7 +365,10 @@ where
         let before = Arc::clone(&self.shown.borrow());
         let resting = self.jobs.is_empty() && self.looking.is_none() && self.schedule.due.is_none();
         let settled = resting && self.slots.is_settled(now);
-        let turned = before.settled != settled || before.ready != self.slots.is_ready() || before.generation != self.generation;
+        let turned = before.settled != settled
+            || before.answered != self.answered
+            || before.ready != self.slots.is_ready()
+            || before.generation != self.generation;
         if !turned && now < self.schedule.shown + SHOWN {
             return;
         }
@@ -344,6 +379,7 @@ where
             settled,
             generation: self.generation,
             looks: self.looks,
+            answered: self.answered,
             watching: self.watching.clone(),
             problems: self.problems.clone(),
             plugins: self.slots.status(),

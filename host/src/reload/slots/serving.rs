@@ -51,6 +51,13 @@ impl<C> Slots<C> {
             self.retired.push(passed.plugin);
             return;
         }
+        if let Some(live) = slot.live.as_mut().filter(|live| live.plugin.version == version) {
+            // Only what is around it is other, its signature or its cases: the same code under the same settings goes on.
+            live.digest = passed.digest;
+            note(&mut slot.versions, Some(&version), State::Live, None);
+            self.retired.push(passed.plugin);
+            return;
+        }
         let keys: Vec<String> = passed.plugin.keys.iter().map(Pattern::to_string).collect();
         tracing::info!(plugin = %name, %version, ?keys, about = passed.about, "plugin live");
         let mut live = Live { plugin: passed.plugin, digest: passed.digest, recent: Recent::default(), trial: None };

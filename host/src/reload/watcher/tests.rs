@@ -83,8 +83,7 @@ async fn a_thousand_touches_change_nothing() {
         file.set_modified(SystemTime::now()).unwrap();
         tokio::task::yield_now().await;
     }
-    host.looked().await;
-    host.until("settled", |status| status.settled).await;
+    host.handle.reload().await;
     assert_eq!(host.history("order").len(), 1);
     host.deploy("order.wasm", &component("v2"));
     host.serves("order", "v2").await;
@@ -102,6 +101,24 @@ async fn a_directory_may_be_replaced_by_another() {
     host.deploy("order.wasm", &component("v3"));
     host.serves("order", "v3").await;
     assert!(host.history("order").iter().all(Option::is_some));
+}
+
+#[tokio::test]
+async fn a_directory_may_be_removed_and_made_again() {
+    let host = Host::with(&[("order.wasm", &component("v1")), ("payments/refund.wasm", &component("keys payment:*"))]).await;
+    // The new folders may well have the numbers of the old ones.
+    for (order, refund) in [("v2", "keys payment:a"), ("v3", "keys payment:b")] {
+        fs::remove_dir_all(&host.root).unwrap();
+        write(&host.root.join("order.wasm"), &component(order));
+        write(&host.root.join("payments/refund.wasm"), &component(refund));
+        host.serves("order", order).await;
+        host.serves("payments/refund", refund).await;
+        host.deploy("payments/refund.wasm", &component("keys payment:c"));
+        host.serves("payments/refund", "keys payment:c").await;
+        host.deploy("order.wasm", &component("v9"));
+        host.serves("order", "v9").await;
+    }
+    assert!(host.history("order").iter().chain(&host.history("payments/refund")).all(Option::is_some));
 }
 
 #[tokio::test]
@@ -165,8 +182,8 @@ async fn a_person_may_have_the_refused_examined_again() {
     let host = Host::with(&[("order.wasm", &component("picky"))]).await;
     assert_eq!(host.reaches("order", State::Refused).await, "not now");
     host.load.content.store(true, Ordering::Relaxed);
-    host.handle.rescan();
-    host.serves("order", "picky").await;
+    let status = host.handle.reload().await;
+    assert_eq!((status.state("order"), host.code("order").as_deref()), (Some(State::Live), Some("picky")), "the answer comes when all is decided");
 }
 
 #[tokio::test]
@@ -183,10 +200,8 @@ async fn a_version_that_faults_is_rolled_back_and_not_tried_again() {
     assert!(reason.starts_with("6 of its first 6 records faulted"), "{reason}");
     // Neither a touch nor another copy of it brings it back.
     host.deploy("order.wasm", &component("v2"));
-    host.looked().await;
-    host.until("settled", |status| status.settled).await;
+    host.handle.reload().await;
     assert_eq!(host.code("order").as_deref(), Some("v1"));
-    host.handle.rescan();
     host.reaches("order", State::Quarantined).await;
     host.deploy("order.wasm", &component("v3"));
     host.serves("order", "v3").await;
@@ -315,4 +330,18 @@ async fn many_plugins_change_at_once() {
     (0..200).for_each(|at| host.deploy(&name(at), &component(if at % 10 == 0 { "refuse no" } else { "v2" })));
     host.until("all decided", |status| status.settled && (0..200).all(|at| status.state(&format!("p{at}")) != Some(State::Loading))).await;
     host.until("all live", |_| (0..200).all(|at| host.code(&format!("p{at}")).as_deref() == Some(if at % 10 == 0 { "v1" } else { "v2" }))).await;
+}
+
+#[tokio::test]
+async fn the_same_code_with_other_cases_goes_on_serving() {
+    let case = |words: &str| format!(r#"{{ "message": {{}}, "expect": {{ "skip": {words} }} }}"#);
+    let host = Host::with(&[("order.wasm", &component("v1"))]).await;
+    host.deploy("order.cases/one.json", case("true").as_bytes());
+    host.handle.reload().await;
+    assert_eq!(host.history("order").len(), 1, "nothing to swap");
+    host.deploy("order.cases/two.json", case("\"other words\"").as_bytes());
+    assert!(host.reaches("order", State::Refused).await.starts_with("its own case `two.json` fails"));
+    fs::remove_file(host.root.join("order.cases/two.json")).unwrap();
+    host.reaches("order", State::Live).await;
+    assert_eq!((host.history("order").len(), host.code("order").as_deref()), (1, Some("v1")));
 }
