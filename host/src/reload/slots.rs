@@ -56,6 +56,8 @@ struct Slot<C> {
     file: PathBuf,
     found: Option<Found>,
     absent_since: Option<Instant>,
+    /// Absent for longer than the grace, and taken out.
+    gone: bool,
     step: Step,
     live: Option<Live<C>>,
     decided: Option<Decided>,
@@ -63,8 +65,8 @@ struct Slot<C> {
     incomplete_since: Option<Instant>,
     quarantine: Vec<Version>,
     versions: Vec<VersionStatus>,
-    /// Examine the files again though they are the same: what they were refused for may be gone.
-    again: bool,
+    /// Since when the files are to be examined again though they are the same: what they were refused for may be gone.
+    again: Option<Instant>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -130,20 +132,21 @@ impl<C> Slot<C> {
             file,
             found: None,
             absent_since: None,
+            gone: false,
             step: Step::Idle,
             live: None,
             decided: None,
             incomplete_since: None,
             quarantine: Vec::new(),
             versions: Vec::new(),
-            again: false,
+            again: None,
         }
     }
 
     /// What to do now that the files were seen: whether the gate should have them.
     fn see(&mut self, found: Found, now: Instant, at_start: bool) -> bool {
         self.file.clone_from(&found.file);
-        self.absent_since = None;
+        (self.absent_since, self.gone) = (None, false);
         let before = self.found.replace(found.clone());
         if before.as_ref() != Some(&found) {
             self.incomplete_since = None;
@@ -153,7 +156,7 @@ impl<C> Slot<C> {
             Step::Examined(_) => false,
             _ if decided => {
                 self.step = Step::Idle;
-                self.again
+                self.again.is_some()
             }
             Step::Idle if at_start && found.is_old(OLD) => true,
             Step::Idle => {
@@ -175,6 +178,17 @@ impl<C> Slot<C> {
         }
     }
 
+    /// When its files are to be looked at, if something is to come of that.
+    fn due(&self) -> Option<Instant> {
+        match self.step {
+            Step::Settling { last, .. } => Some(last + STABLE),
+            Step::Incomplete { next } => Some(next),
+            Step::Idle if self.found.is_some() => self.again,
+            Step::Idle => self.absent_since.filter(|_| !self.gone).map(|since| since + GRACE),
+            Step::Examined(_) => None,
+        }
+    }
+
     fn refuse(&mut self, name: &PluginName, version: Option<&Version>, refusal: Refusal) {
         tracing::warn!(plugin = %name, version = version.map(|version| &*version.0), hint = refusal.hint, "plugin refused: {}", refusal.cause);
         note(&mut self.versions, version, State::Refused, Some(refusal));
@@ -192,15 +206,22 @@ impl<C> Slots<C> {
                 ready.push(name.clone());
             }
         }
+        let mut gone = Vec::new();
         for (name, slot) in &mut self.slots {
-            if !look.plugins.contains_key(name) && look.saw(name) && slot.absent_since.is_none() {
-                slot.absent_since = Some(now);
-                slot.found = None;
-                if !matches!(slot.step, Step::Examined(_)) {
-                    slot.step = Step::Idle;
+            if look.plugins.contains_key(name) || !look.saw(name) {
+                continue;
+            }
+            let since = *slot.absent_since.get_or_insert(now);
+            slot.found = None;
+            if !matches!(slot.step, Step::Examined(_)) {
+                slot.step = Step::Idle;
+                // By a look, not by the clock: files may have come back since the last one.
+                if now >= since + GRACE && !slot.gone {
+                    gone.push(name.clone());
                 }
             }
         }
+        self.retire(&gone, now);
         if self.marked.is_none_or(|marked| now >= marked + MARK_EVERY) {
             self.marked = Some(now);
             for live in self.slots.values_mut().filter_map(|slot| slot.live.as_mut()) {
@@ -223,9 +244,9 @@ impl<C> Slots<C> {
         let slot = self.slots.get_mut(&name)?;
         let found = slot.found.clone()?;
         slot.step = Step::Examined(found.clone());
-        let decided = slot.decided.as_ref().filter(|_| !slot.again).and_then(|decided| decided.digest);
+        let decided = slot.decided.as_ref().filter(|_| slot.again.is_none()).and_then(|decided| decided.digest);
         let known = Known { decided, live: slot.live.as_ref().map(|live| live.digest), quarantine: slot.quarantine.clone() };
-        slot.again = false;
+        slot.again = None;
         Some(Work { name, found, known })
     }
 

@@ -212,7 +212,7 @@ where
                 () = signals.asked.notified() => {
                     // The number first: a request that comes in between is answered by the next round, which its notice begins.
                     self.retried = signals.requests.load(Ordering::Acquire);
-                    self.slots.retry_refused();
+                    self.slots.retry_refused(Instant::now());
                     self.schedule.ask(Instant::now());
                 }
                 // While a look is due anyway, further events change nothing; the first one after it began is kept for the next.
@@ -229,7 +229,6 @@ where
             self.examined(joined);
         }
         self.slots.judge(now);
-        self.slots.expire(now);
         if self.sighted && self.jobs.is_empty() {
             self.slots.finish_first(now);
         }
@@ -242,6 +241,7 @@ where
             self.slots.reap();
         }
         if now >= self.schedule.slowly {
+            self.schedule.slowly = now + SLOWLY;
             self.schedule.ask(now);
         }
         if self.looking.is_none() {
@@ -296,7 +296,8 @@ where
         let now = Instant::now();
         self.looking = None;
         let rested = now + (now - self.schedule.began) * REST;
-        self.schedule.rested_some = rested;
+        // Even a look that costs nothing is not taken again at once: what it waits for may not come, as in a folder that cannot be read.
+        self.schedule.rested_some = rested.max(now + QUIET);
         let Looked { look, watches, renewed } = match looked {
             Ok(looked) => looked,
             Err(error) => {
@@ -364,7 +365,7 @@ where
     fn show(&mut self, now: Instant) {
         let before = Arc::clone(&self.shown.borrow());
         let resting = self.jobs.is_empty() && self.looking.is_none() && self.schedule.due.is_none();
-        let settled = resting && self.slots.is_settled(now);
+        let settled = resting && self.slots.is_settled();
         let turned = before.settled != settled
             || before.answered != self.answered
             || before.ready != self.slots.is_ready()

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{
-    Decided, Finding, GONE_SHOWN, GRACE, Live, Passed, Plugin, PluginName, PluginStatus, QUARANTINED, Recent, Refusal, STABLE, Slot, Slots, State,
-    Step, TRIAL_TIME, Trial, VersionStatus, judge, note,
+    Decided, Finding, GONE_SHOWN, Live, Passed, Plugin, PluginName, PluginStatus, QUARANTINED, Recent, Refusal, Slot, Slots, State, Step, TRIAL_TIME,
+    Trial, VersionStatus, judge, note,
 };
 use crate::policy::Pattern;
 
@@ -74,7 +74,7 @@ impl<C> Slots<C> {
             first.about = passed.about;
         }
         slot.live = Some(live);
-        self.routes_changed(&freed);
+        self.routes_changed(&freed, now);
     }
 
     /// The other plugin that serves this key.
@@ -85,11 +85,13 @@ impl<C> Slots<C> {
     }
 
     /// What serves is other than it was, and these keys are free now: whoever was refused for one of them may have it.
-    fn routes_changed(&mut self, freed: &[Pattern]) {
+    fn routes_changed(&mut self, freed: &[Pattern], now: Instant) {
         self.changed = true;
         for slot in self.slots.values_mut() {
             let wanted = slot.decided.as_ref().and_then(|Decided { conflict, .. }| conflict.as_ref());
-            slot.again |= wanted.is_some_and(|wanted| freed.contains(wanted));
+            if wanted.is_some_and(|wanted| freed.contains(wanted)) {
+                slot.again = Some(now);
+            }
         }
     }
 
@@ -132,18 +134,16 @@ impl<C> Slots<C> {
             }
         }
         if !freed.is_empty() {
-            self.routes_changed(&freed);
+            self.routes_changed(&freed, now);
         }
     }
 
     /// Takes out the plugins whose files have been gone for long enough.
-    pub(in super::super) fn expire(&mut self, now: Instant) {
+    pub(super) fn retire(&mut self, names: &[PluginName], now: Instant) {
         let mut freed = Vec::new();
-        for (name, slot) in &mut self.slots {
-            let over = slot.absent_since.is_some_and(|since| now >= since + GRACE);
-            if !over || matches!(slot.step, Step::Examined(_)) {
-                continue;
-            }
+        for name in names {
+            let Some(slot) = self.slots.get_mut(name) else { continue };
+            slot.gone = true;
             slot.decided = None;
             if let Some(live) = slot.live.take() {
                 tracing::info!(plugin = %name, version = %live.plugin.version, "plugin retired: its files are gone");
@@ -157,21 +157,23 @@ impl<C> Slots<C> {
                 note(&mut slot.versions, version.as_ref(), State::Retired, Some(why));
             }
         }
-        let gone = self.slots.iter().filter(|(_, slot)| slot.is_gone(now));
+        let gone = self.slots.iter().filter(|(_, slot)| slot.gone);
         let mut shown: Vec<_> = gone.map(|(name, slot)| (slot.absent_since, name.clone())).collect();
         shown.sort_unstable();
         for (_, name) in shown.iter().take(shown.len().saturating_sub(GONE_SHOWN)) {
             self.slots.remove(name);
         }
         if !freed.is_empty() {
-            self.routes_changed(&freed);
+            self.routes_changed(&freed, now);
         }
     }
 
     /// Has everything that was refused examined again, because a person says so.
-    pub(in super::super) fn retry_refused(&mut self) {
+    pub(in super::super) fn retry_refused(&mut self, now: Instant) {
         for slot in self.slots.values_mut() {
-            slot.again |= slot.decided.as_ref().is_some_and(|decided| decided.refused);
+            if slot.decided.as_ref().is_some_and(|decided| decided.refused) {
+                slot.again = Some(now);
+            }
         }
     }
 
@@ -192,39 +194,20 @@ impl<C> Slots<C> {
         self.slots.values().filter_map(|slot| Some(Arc::clone(&slot.live.as_ref()?.plugin))).collect()
     }
 
-    /// When there is something to do even if nothing happens: by looking again, by expiring or by judging.
+    /// When there is something to do even if nothing happens: a look, or a judgement.
     pub(in super::super) fn next_wake(&self) -> Option<Instant> {
-        let of = |slot: &Slot<C>| {
-            let step = match slot.step {
-                Step::Settling { last, .. } => Some(last + STABLE),
-                Step::Incomplete { next } => Some(next),
-                Step::Idle | Step::Examined(_) => None,
-            };
-            let grace = slot.absent_since.filter(|_| slot.live.is_some() || slot.decided.is_some()).map(|since| since + GRACE);
-            let trial = slot.live.as_ref().and_then(|live| live.trial.as_ref()).map(|trial| trial.since + TRIAL_TIME);
-            [step, grace, trial].into_iter().flatten().min()
-        };
-        self.slots.values().filter_map(of).min()
+        let trial = |slot: &Slot<C>| Some(slot.live.as_ref()?.trial.as_ref()?.since + TRIAL_TIME);
+        self.slots.values().flat_map(|slot| [slot.due(), trial(slot)]).flatten().min()
     }
 
     /// The plugins whose files are to be looked at now, by what is known here.
     pub(in super::super) fn waiting(&self, now: Instant) -> BTreeSet<PluginName> {
-        let waits = |slot: &Slot<C>| match slot.step {
-            Step::Settling { last, .. } => now >= last + STABLE,
-            Step::Incomplete { next } => now >= next,
-            Step::Idle => slot.again && slot.found.is_some(),
-            Step::Examined(_) => false,
-        };
-        self.slots.iter().filter(|(_, slot)| waits(slot)).map(|(name, _)| name.clone()).collect()
+        self.slots.iter().filter(|(_, slot)| slot.due().is_some_and(|due| due <= now)).map(|(name, _)| name.clone()).collect()
     }
 
     /// Whether nothing is being looked at, loaded or waited for.
-    pub(in super::super) fn is_settled(&self, now: Instant) -> bool {
-        let idle = |slot: &Slot<C>| {
-            let leaving = slot.absent_since.is_some() && !slot.is_gone(now);
-            slot.step == Step::Idle && !slot.again && !leaving
-        };
-        self.is_ready() && self.slots.values().all(idle)
+    pub(in super::super) fn is_settled(&self) -> bool {
+        self.is_ready() && self.slots.values().all(|slot| slot.step == Step::Idle && slot.due().is_none())
     }
 
     /// How each plugin stands.
@@ -247,12 +230,6 @@ impl<C> Slots<C> {
             }
         };
         self.slots.iter().map(of).collect()
-    }
-}
-
-impl<C> Slot<C> {
-    fn is_gone(&self, now: Instant) -> bool {
-        self.live.is_none() && self.step == Step::Idle && self.absent_since.is_some_and(|since| now >= since + GRACE)
     }
 }
 

@@ -345,3 +345,12 @@ async fn the_same_code_with_other_cases_goes_on_serving() {
     host.reaches("order", State::Live).await;
     assert_eq!((host.history("order").len(), host.code("order").as_deref()), (1, Some("v1")));
 }
+
+#[tokio::test]
+async fn what_is_gone_with_its_folder_is_retired_and_the_rest_is_not() {
+    let host = Host::with(&[("order.wasm", &component("v1")), ("payments/refund.wasm", &component("keys payment:*"))]).await;
+    fs::remove_dir_all(host.root.join("payments")).unwrap();
+    let status = host.handle.reload().await;
+    assert_eq!(status.state("payments/refund"), Some(State::Retired), "the answer waits for the grace to be over");
+    assert_eq!((host.code("order").as_deref(), host.code("payments/refund")), (Some("v1"), None));
+}
