@@ -41,6 +41,8 @@ pub mod settle;
 
 pub mod observe;
 
+pub mod build;
+
 pub mod app;
 
 pub mod cli;

@@ -4,10 +4,12 @@
 
 pub mod logging;
 
+mod build;
 mod check;
 mod curl;
 mod difference;
 mod exit;
+mod new;
 mod route;
 mod run;
 mod test_plugin;
@@ -43,6 +45,10 @@ pub enum Command {
     Run(run::Run),
     /// Check the configuration and every plugin, and list all problems; starts nothing
     Check(check::Check),
+    /// Make a new plugin's project, in Rust, TypeScript, JavaScript, Python, Go or C
+    New(new::New),
+    /// Build a plugin with its language's own tools, and load it as a host would
+    Build(build::Build),
     /// Say which plugin handles a key, by which pattern, and why; starts nothing
     Route(route::Route),
     /// Put one record through one plugin, with the engine and the limits of a host; sends nothing
@@ -68,6 +74,8 @@ impl Command {
         match self {
             Command::Run(command) => command.execute(),
             Command::Check(command) => command.execute(),
+            Command::New(command) => command.execute(),
+            Command::Build(command) => command.execute(),
             Command::Route(command) => command.execute(),
             Command::Try(command) => command.execute(),
             Command::Test(command) => command.execute(),

@@ -1,0 +1,3 @@
+module keyway
+
+go 1.24

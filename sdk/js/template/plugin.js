@@ -1,0 +1,8 @@
+import { plugin, put } from "keyway";
+
+export default plugin({
+  keys: "order:*",
+  transform(order) {
+    return put("orders", `/orders/${order.id}`).json(order);
+  },
+});

@@ -1,0 +1,10 @@
+import { plugin, put } from "keyway";
+
+interface Order { id: number; total: number }
+
+export default plugin<Order>({
+  keys: "order:*",
+  transform(order) {
+    return put("orders", `/orders/${order.id}`).json(order);
+  },
+});

@@ -1,0 +1,9 @@
+use keyway_sdk::*;
+
+#[derive(serde::Deserialize, serde::Serialize)]
+struct Order { id: u64, total: f64 }
+
+#[plugin(keys = "order:*")]
+fn order(Json(order): Json<Order>) -> Result<Request, Reject> {
+    Request::put("orders", format!("/orders/{}", order.id)).json(&order)
+}
