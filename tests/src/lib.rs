@@ -10,6 +10,7 @@ mod broker;
 mod destination;
 mod host;
 mod kafka;
+pub mod traffic;
 mod wait;
 
 pub use broker::Broker;

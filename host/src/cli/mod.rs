@@ -7,6 +7,7 @@ pub mod logging;
 mod build;
 mod check;
 mod curl;
+mod dead_letters;
 mod difference;
 mod exit;
 mod new;
@@ -58,6 +59,8 @@ pub enum Command {
     /// Compile one component from standard input to standard output; the host calls itself so
     #[command(name = worker::COMMAND, hide = true)]
     CompileWorker,
+    /// Look at what was given up on, and send it on its way again
+    DeadLetters(dead_letters::DeadLetters),
 }
 
 impl Command {
@@ -81,6 +84,7 @@ impl Command {
             Command::Test(command) => command.execute(),
             Command::CompileWorker if worker::main() => Exit::Done,
             Command::CompileWorker => Exit::Failed,
+            Command::DeadLetters(command) => command.execute(),
         }
     }
 }

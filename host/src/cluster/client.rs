@@ -162,10 +162,10 @@ pub fn admin(kafka: &Kafka, client_id: &str) -> Result<ClientConfig, String> {
 pub fn describe(error: &KafkaError) -> String {
     match error {
         KafkaError::ClientConfig(_, description, name, _) if description.contains("No such configuration property") => {
-            format!("`kafka.properties.\"{name}\"` is no property of librdkafka {}", rdkafka::util::get_rdkafka_version().1)
+            format!("use `kafka.properties.\"{name}\"`: librdkafka {} has no such property", rdkafka::util::get_rdkafka_version().1)
         }
-        KafkaError::ClientConfig(_, _, name, _) => format!("`kafka.properties.\"{name}\"` has a value that librdkafka does not take"),
-        KafkaError::ClientCreation(description) => format!("librdkafka takes these properties one by one, but not together: {description}"),
+        KafkaError::ClientConfig(_, _, name, _) => format!("use `kafka.properties.\"{name}\"`: librdkafka does not take its value"),
+        KafkaError::ClientCreation(description) => format!("make a Kafka client of these properties: {description}"),
         other => other.to_string(),
     }
 }

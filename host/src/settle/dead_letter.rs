@@ -6,7 +6,6 @@ use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::DeadLetter;
-use crate::record::Record;
 
 /// Begins every header of ours.
 pub const PREFIX: &str = "keyway-";
@@ -217,7 +216,7 @@ mod tests {
     use super::*;
     use crate::outcome::{FailedRequest, Failure, Reason};
     use crate::plugin::{PluginName, Version};
-    use crate::record::{Assignment, AssignmentId};
+    use crate::record::{Assignment, AssignmentId, Record};
 
     fn record(headers: &[(&str, &str)]) -> Record {
         Record {

@@ -1,3 +1,5 @@
 //! All end-to-end tests, in one binary: the broker is started once.
 
+mod bridge;
 mod harness;
+mod letters;
