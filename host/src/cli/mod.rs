@@ -111,7 +111,7 @@ impl ConfigFile {
 fn show_report(report: &Report) {
     use std::io::IsTerminal as _;
     let mut stderr = std::io::stderr().lock();
-    let text = if stderr.is_terminal() { report.to_pretty() } else { format!("{report}\n") };
+    let text = if stderr.is_terminal() { report.to_pretty(std::env::var_os("NO_COLOR").is_none()) } else { format!("{report}\n") };
     // When standard error is closed, the exit code still tells.
     let _ = stderr.write_all(text.as_bytes());
 }

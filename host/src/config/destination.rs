@@ -1,12 +1,13 @@
 //! `[destinations.NAME]`.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use url::Url;
 
-use super::reader::{Field, Section};
+use super::reader::{Field, Section, not_empty};
 use super::{Auth, Batch, BatchFormat, Breaker, Concurrency, Destination, HttpVersions, OnExhausted, Report, Retry, Tls, expand, values};
 use crate::policy::SecretText;
 
@@ -53,19 +54,24 @@ pub(super) fn read(name: &str, field: &Field<'_>, report: &mut Report) -> Option
     let mut section = field.section(report);
     let url = section.required(report, "url", "\"https://orders.internal/api\"", base_url);
     let timeout = section.optional(report, "timeout", duration).unwrap_or(TIMEOUT);
+    let connecting = section.field("connect_timeout").and_then(|field| field.span);
     let connect_timeout = section.optional(report, "connect_timeout", duration).unwrap_or(CONNECT_TIMEOUT.min(timeout));
-    let retry = retry(&mut section, report);
+    if connect_timeout > timeout {
+        let cause = format!("`{}.connect_timeout` is {connect_timeout:?}, and the whole attempt ends after {timeout:?} (`timeout`)", field.name);
+        report.add(connecting, cause, Some("lower it, or raise `timeout`".into()));
+    }
+    let retry = retry(&mut section, timeout, report);
     let on_exhausted =
         section.optional(report, "on_exhausted", |field| choice(field, &[("dead-letter", OnExhausted::DeadLetter), ("hold", OnExhausted::Hold)]));
     let concurrency = concurrency(&mut section, report);
-    let rate = section.optional(report, "rate", |field| values::rate(field.typed()?));
+    let rate = section.optional(report, "rate", |field| field.read(values::rate));
     let breaker = breaker(&mut section, report);
-    let auth = auth(&mut section, report);
-    let headers = headers(&mut section, report);
+    let auth = report.secretly(|report| auth(&mut section, report));
+    let headers = report.secretly(|report| headers(&mut section, report));
     let tls = tls(&mut section, report);
     let http = section
         .optional(report, "http", |field| choice(field, &[("auto", HttpVersions::Auto), ("1", HttpVersions::Http1), ("2", HttpVersions::Http2)]));
-    let proxy = section.optional(report, "proxy", absolute_url);
+    let proxy = report.secretly(|report| section.optional(report, "proxy", absolute_url));
     let batch = batch(&mut section, report);
     let reply_cap = section.optional(report, "reply_cap", size).unwrap_or(REPLY_CAP);
     section.finish(report);
@@ -101,8 +107,11 @@ fn base_url(field: &Field<'_>) -> Result<Url, String> {
 }
 
 fn absolute_url(field: &Field<'_>) -> Result<Url, String> {
-    let text = expand::text(field.typed()?)?;
-    let url = Url::parse(&text).map_err(|error| format!("expected a URL such as `https://orders.internal/api`: {error}"))?;
+    field.read(parse_url)
+}
+
+fn parse_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("expected a URL such as `https://orders.internal/api`: {error}"))?;
     match url.scheme() {
         "http" | "https" if url.has_host() => Ok(url),
         "http" | "https" => Err("the URL names no host".into()),
@@ -111,36 +120,64 @@ fn absolute_url(field: &Field<'_>) -> Result<Url, String> {
 }
 
 pub(super) fn duration(field: &Field<'_>) -> Result<Duration, String> {
-    let duration = values::duration(field.typed()?)?;
+    let duration = field.read(values::duration)?;
     if duration.is_zero() { Err("expected a time above zero".into()) } else { Ok(duration) }
 }
 
 pub(super) fn size(field: &Field<'_>) -> Result<usize, String> {
-    let size = values::size(field.typed()?)?;
+    let size = field.read(values::size)?;
     if size == 0 { Err("expected a size above zero".into()) } else { Ok(size) }
 }
 
 /// One of a few words.
 pub(super) fn choice<T: Copy>(field: &Field<'_>, choices: &[(&str, T)]) -> Result<T, String> {
-    let word = field.typed()?;
-    choices.iter().find(|(choice, _)| *choice == word).map(|(_, value)| *value).ok_or_else(|| {
-        let accepted: Vec<String> = choices.iter().map(|(choice, _)| format!("`{choice}`")).collect();
-        format!("expected {}, found `{word}`", accepted.join(" or "))
+    field.read(|word| {
+        choices.iter().find(|(choice, _)| *choice == word).map(|(_, value)| *value).ok_or_else(|| {
+            let accepted: Vec<String> = choices.iter().map(|(choice, _)| format!("`{choice}`")).collect();
+            format!("expected {}, found `{word}`", accepted.join(" or "))
+        })
     })
 }
 
 fn secret(field: &Field<'_>) -> Result<SecretText, String> {
-    expand::secret(field.typed()?)
+    let secret = expand::secret(field.typed()?)?;
+    if secret.resolve()?.expose().is_empty() { Err("expected a secret, found nothing".into()) } else { Ok(secret) }
 }
 
-fn retry(section: &mut Section<'_>, report: &mut Report) -> Retry {
+/// A secret that goes into a header.
+pub(super) fn header_value(field: &Field<'_>) -> Result<SecretText, String> {
+    let secret = secret(field)?;
+    match http::HeaderValue::from_str(secret.resolve()?.expose()) {
+        Ok(_) => Ok(secret),
+        Err(_) => Err("a header cannot carry it: it holds a line break or another control character".into()),
+    }
+}
+
+/// A secret that signs (Standard Webhooks: base64, with or without `whsec_`).
+fn signing_secret(field: &Field<'_>) -> Result<SecretText, String> {
+    let secret = secret(field)?;
+    let resolved = secret.resolve()?;
+    let text = resolved.expose();
+    match STANDARD.decode(text.strip_prefix("whsec_").unwrap_or(text)) {
+        Ok(_) => Ok(secret),
+        Err(_) => Err("expected base64, with or without `whsec_` before it".into()),
+    }
+}
+
+fn retry(section: &mut Section<'_>, timeout: Duration, report: &mut Report) -> Retry {
     let mut section = section.section(report, "retry");
+    let span = section.span();
     let attempts = section.optional(report, "attempts", |field| u32::try_from(field.count()?).map_err(|_| "too many attempts".to_owned()));
-    let backoff = section.optional(report, "backoff", |field| values::backoff(field.typed()?));
+    let backoff = section.optional(report, "backoff", |field| field.read(values::backoff));
     let within = section.optional(report, "within", duration);
     section.finish(report);
     let (backoff_min, backoff_max) = backoff.unwrap_or((RETRY.backoff_min, RETRY.backoff_max));
-    Retry { attempts: attempts.unwrap_or(RETRY.attempts), backoff_min, backoff_max, within: within.unwrap_or(RETRY.within) }
+    let (attempts, within) = (attempts.unwrap_or(RETRY.attempts), within.unwrap_or(RETRY.within));
+    if attempts > 1 && within < timeout {
+        let cause = format!("`retry`: `within` is {within:?} and `timeout` {timeout:?}, so that an attempt that times out is never repeated");
+        report.add(span, cause, Some("raise `within`, lower `timeout`, or say `attempts = 1`".into()));
+    }
+    Retry { attempts, backoff_min, backoff_max, within }
 }
 
 fn concurrency(section: &mut Section<'_>, report: &mut Report) -> Concurrency {
@@ -156,11 +193,14 @@ fn concurrency(section: &mut Section<'_>, report: &mut Report) -> Concurrency {
         }
         return Concurrency::Adaptive { min: min.min(max), max };
     }
-    let read = match field.typed() {
-        Ok("adaptive") => Ok(adaptive),
-        Ok(other) => Err(format!("expected a number, `\"adaptive\"` or `{{ min = 1, max = 100 }}`, found `{other}`")),
-        Err(_) => field.count().map(Concurrency::Fixed),
+    let expected = "a number, `\"adaptive\"` or `{ min = 1, max = 100 }`";
+    let word = |text: &str| match (text, text.parse()) {
+        ("adaptive", _) => Ok(adaptive),
+        // A number is no string, unless it comes from somewhere else.
+        (_, Ok(number)) if number > 0 && field.typed() != Ok(text) => Ok(Concurrency::Fixed(number)),
+        _ => Err(format!("expected {expected}, found `{text}`")),
     };
+    let read = if field.is_text() { field.read(word) } else { field.count().map(Concurrency::Fixed) };
     read.unwrap_or_else(|cause| {
         report.add(field.span, format!("`{}`: {cause}", field.name), None);
         adaptive
@@ -179,11 +219,11 @@ fn breaker(section: &mut Section<'_>, report: &mut Report) -> Breaker {
 
 fn auth(section: &mut Section<'_>, report: &mut Report) -> Auth {
     let mut section = section.section(report, "auth");
-    let bearer = section.optional(report, "bearer", secret).map(Auth::Bearer);
-    let hmac = section.optional(report, "hmac", secret).map(Auth::Hmac);
+    let bearer = section.optional(report, "bearer", header_value).map(Auth::Bearer);
+    let hmac = section.optional(report, "hmac", signing_secret).map(Auth::Hmac);
     let basic = section.field("basic").and_then(|field| {
         let mut section = field.section(report);
-        let user = section.required(report, "user", "\"bridge\"", |field| expand::text(field.typed()?));
+        let user = section.required(report, "user", "\"bridge\"", Field::text);
         let password = section.required(report, "password", "\"${env:PASSWORD}\"", secret);
         section.finish(report);
         Some(Auth::Basic { user: user?, password: password? })
@@ -191,7 +231,7 @@ fn auth(section: &mut Section<'_>, report: &mut Report) -> Auth {
     let header = section.field("header").and_then(|field| {
         let mut section = field.section(report);
         let name = section.required(report, "name", "\"X-Api-Key\"", header_name);
-        let value = section.required(report, "value", "\"${env:API_KEY}\"", secret);
+        let value = section.required(report, "value", "\"${env:API_KEY}\"", header_value);
         section.finish(report);
         Some(Auth::Header { name: name?, value: value? })
     });
@@ -208,17 +248,18 @@ fn auth(section: &mut Section<'_>, report: &mut Report) -> Auth {
 fn oauth2(field: &Field<'_>, report: &mut Report) -> Option<Auth> {
     let mut section = field.section(report);
     let token_url = section.required(report, "token_url", "\"https://id.internal/oauth2/token\"", absolute_url);
-    let client_id = section.required(report, "client_id", "\"bridge\"", |field| expand::text(field.typed()?));
+    let client_id = section.required(report, "client_id", "\"bridge\"", Field::text);
     let client_secret = section.required(report, "client_secret", "\"${env:CLIENT_SECRET}\"", secret);
-    let scopes = section.optional(report, "scopes", |field| Ok(field.list()?.into_iter().map(|(scope, _)| scope.to_owned()).collect()));
-    let audience = section.optional(report, "audience", |field| expand::text(field.typed()?));
+    let scopes = section.field("scopes").map(|field| field.texts(report, not_empty).into_iter().map(|(scope, _)| scope).collect());
+    let audience = section.optional(report, "audience", Field::text);
     section.finish(report);
     Some(Auth::OAuth2 { token_url: token_url?, client_id: client_id?, client_secret: client_secret?, scopes: scopes.unwrap_or_default(), audience })
 }
 
 fn header_name(field: &Field<'_>) -> Result<String, String> {
-    let name = field.typed()?;
-    http::HeaderName::from_bytes(name.as_bytes()).map(|name| name.as_str().to_owned()).map_err(|_| format!("`{name}` is no header name"))
+    field.read(|name| {
+        http::HeaderName::from_bytes(name.as_bytes()).map(|name| name.as_str().to_owned()).map_err(|_| format!("`{name}` is no header name"))
+    })
 }
 
 fn headers(section: &mut Section<'_>, report: &mut Report) -> Vec<(String, SecretText)> {
@@ -228,7 +269,7 @@ fn headers(section: &mut Section<'_>, report: &mut Report) -> Vec<(String, Secre
             report.add(field.span.clone(), format!("`{}`: `{name}` is no header name", field.name), None);
             continue;
         }
-        match secret(&field) {
+        match header_value(&field) {
             Ok(value) => headers.push((name, value)),
             Err(cause) => report.add(field.span.clone(), format!("`{}`: {cause}", field.name), None),
         }
@@ -238,6 +279,15 @@ fn headers(section: &mut Section<'_>, report: &mut Report) -> Vec<(String, Secre
 
 fn tls(section: &mut Section<'_>, report: &mut Report) -> Tls {
     let mut section = section.section(report, "tls");
+    let folder = report.folder();
+    let file = |field: &Field<'_>| {
+        let path = folder.join(field.text()?);
+        match std::fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => Ok(path),
+            Ok(_) => Err(format!("`{}` is not a file", path.display())),
+            Err(error) => Err(format!("failed to find `{}`: {error}", path.display())),
+        }
+    };
     let ca = section.optional(report, "ca", file);
     let client_certificate = section.optional(report, "client_certificate", file);
     let client_key = section.optional(report, "client_key", file);
@@ -246,15 +296,6 @@ fn tls(section: &mut Section<'_>, report: &mut Report) -> Tls {
     }
     section.finish(report);
     Tls { ca, client_certificate, client_key }
-}
-
-fn file(field: &Field<'_>) -> Result<PathBuf, String> {
-    let path = PathBuf::from(expand::text(field.typed()?)?);
-    match std::fs::metadata(&path) {
-        Ok(metadata) if metadata.is_file() => Ok(path),
-        Ok(_) => Err(format!("`{}` is not a file", path.display())),
-        Err(error) => Err(format!("failed to find `{}`: {error}", path.display())),
-    }
 }
 
 fn batch(section: &mut Section<'_>, report: &mut Report) -> Option<Batch> {

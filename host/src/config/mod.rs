@@ -7,10 +7,12 @@
 mod destination;
 mod expand;
 mod file;
+mod kafka;
 mod reader;
 mod report;
 mod settings;
 mod sidecar;
+mod teams;
 mod values;
 
 pub use file::{load, parse};
@@ -23,3 +25,6 @@ pub use sidecar::parse_sidecar;
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod documentation_tests;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use toml_edit::{Item, TableLike, Value};
 
-use super::Report;
+use super::{Report, expand};
 
 /// Names that are this close to one another are taken for a typing error.
 const SIMILAR: f64 = 0.7;
@@ -18,6 +18,7 @@ pub(super) struct Section<'d> {
     known: Vec<&'static str>,
     /// Something else stands in its place, which has been reported, so that nothing is missing from it.
     mistaken: bool,
+    expands: bool,
 }
 
 /// A value in its place.
@@ -28,12 +29,14 @@ pub(super) struct Field<'d> {
     pub(super) name: String,
     /// Where it stands.
     pub(super) span: Option<Range<usize>>,
+    expands: bool,
 }
 
 impl<'d> Section<'d> {
-    /// The file as a whole.
-    pub(super) fn root(table: &'d dyn TableLike) -> Section<'d> {
-        Section { table: Some(table), name: String::new(), span: None, known: Vec::new(), mistaken: false }
+    /// A file as a whole. Whether references (`${env:NAME}`) are expanded in it is the file's, not the single value's: what a plugin's author
+    /// writes must not reach the host's environment.
+    pub(super) fn root(table: &'d dyn TableLike, expands: bool) -> Section<'d> {
+        Section { table: Some(table), name: String::new(), span: None, known: Vec::new(), mistaken: false, expands }
     }
 
     fn full_name(&self, key: &str) -> String {
@@ -49,7 +52,7 @@ impl<'d> Section<'d> {
     pub(super) fn field(&mut self, key: &'static str) -> Option<Field<'d>> {
         self.known.push(key);
         let (typed, item) = self.table?.get_key_value(key)?;
-        Some(Field { item, name: self.full_name(key), span: item.span().or_else(|| typed.span()) })
+        Some(Field { item, name: self.full_name(key), span: item.span().or_else(|| typed.span()), expands: self.expands })
     }
 
     /// The value of this key, read; none when it is not there or has a problem, which is then reported.
@@ -72,10 +75,15 @@ impl<'d> Section<'d> {
         example: &str,
         read: impl FnOnce(&Field<'d>) -> Result<T, String>,
     ) -> Option<T> {
-        if self.table.is_some_and(|table| table.contains_key(key)) {
-            return self.optional(report, key, read);
+        let field = self.required_field(report, key, example)?;
+        read(&field).map_err(|cause| report.add(field.span.clone(), format!("`{}`: {cause}", field.name), None)).ok()
+    }
+
+    /// The value of this key, which is not to be left out.
+    pub(super) fn required_field(&mut self, report: &mut Report, key: &'static str, example: &str) -> Option<Field<'d>> {
+        if let Some(field) = self.field(key) {
+            return Some(field);
         }
-        self.known.push(key);
         if self.mistaken {
             return None;
         }
@@ -91,7 +99,9 @@ impl<'d> Section<'d> {
     pub(super) fn section(&mut self, report: &mut Report, key: &'static str) -> Section<'d> {
         match self.field(key) {
             Some(field) => field.section(report),
-            None => Section { table: None, name: self.full_name(key), span: self.span.clone(), known: Vec::new(), mistaken: false },
+            None => {
+                Section { table: None, name: self.full_name(key), span: self.span.clone(), known: Vec::new(), mistaken: false, expands: self.expands }
+            }
         }
     }
 
@@ -105,13 +115,29 @@ impl<'d> Section<'d> {
         let Some(table) = self.table else { return Vec::new() };
         let field = |(key, item): (&str, &'d Item)| {
             let span = item.span().or_else(|| table.get_key_value(key).and_then(|(typed, _)| typed.span()));
-            (key.to_owned(), Field { item, name: self.full_name(key), span })
+            (key.to_owned(), Field { item, name: self.full_name(key), span, expands: self.expands })
         };
         table.iter().map(field).collect()
     }
 
+    /// All entries, those of tables within it under dotted names: for names that have dots in them, which TOML takes for tables unless they are
+    /// quoted.
+    pub(super) fn leaves(&self) -> Vec<(String, Field<'d>)> {
+        let entry = |(name, field): (String, Field<'d>)| match field.item.as_table_like() {
+            Some(table) => {
+                let within =
+                    Section { table: Some(table), name: field.name, span: field.span, known: Vec::new(), mistaken: false, expands: self.expands };
+                within.leaves().into_iter().map(|(rest, field)| (format!("{name}.{rest}"), field)).collect()
+            }
+            None => vec![(name, field)],
+        };
+        self.entries().into_iter().flat_map(entry).collect()
+    }
+
     /// Reports every key that nobody took.
     pub(super) fn finish(self, report: &mut Report) {
+        #[cfg(test)]
+        report.read.extend(self.known.iter().map(|key| self.full_name(key)));
         let Some(table) = self.table else { return };
         for (key, item) in table.iter() {
             if self.known.contains(&key) {
@@ -136,7 +162,36 @@ impl<'d> Field<'d> {
         if table.is_none() {
             report.add(self.span.clone(), format!("`{}`: expected a table, found {}", self.name, found(self.item)), None);
         }
-        Section { table, name: self.name.clone(), span: self.span.clone(), known: Vec::new(), mistaken: table.is_none() }
+        Section { table, name: self.name.clone(), span: self.span.clone(), known: Vec::new(), mistaken: table.is_none(), expands: self.expands }
+    }
+
+    /// A string, expanded, and what it is read as. The message shows what was typed: what a variable or a file holds is not for a message.
+    pub(super) fn read<T>(&self, read: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
+        read_expanded(self.typed()?, self.expands, read)
+    }
+
+    /// A text that is not empty, expanded.
+    pub(super) fn text(&self) -> Result<String, String> {
+        self.read(not_empty)
+    }
+
+    /// A list of strings, each expanded and read. What is wrong with one of them is reported at its place.
+    pub(super) fn texts<T>(&self, report: &mut Report, read: impl Fn(&str) -> Result<T, String>) -> Vec<(T, Option<Range<usize>>)> {
+        let list = match self.list() {
+            Ok(list) => list,
+            Err(cause) => {
+                report.add(self.span.clone(), format!("`{}`: {cause}", self.name), None);
+                return Vec::new();
+            }
+        };
+        let mut read_ones = Vec::new();
+        for (typed, span) in list {
+            match read_expanded(typed, self.expands, &read) {
+                Ok(value) => read_ones.push((value, span)),
+                Err(cause) => report.add(span, format!("`{}`: {cause}", self.name), None),
+            }
+        }
+        read_ones
     }
 
     /// A string as typed.
@@ -154,8 +209,12 @@ impl<'d> Field<'d> {
         self.item.is_table_like()
     }
 
-    /// A number from 1.
+    /// A number from 1; as a string only where that comes from somewhere else (`"${env:COUNT}"`).
     pub(super) fn count(&self) -> Result<usize, String> {
+        if self.expands && self.item.as_str().is_some_and(|typed| typed.contains("${")) {
+            return self
+                .read(|text| text.parse().ok().filter(|number| *number > 0).ok_or_else(|| format!("expected a number from 1, found `{text}`")));
+        }
         let number = self.item.as_integer().ok_or_else(|| format!("expected a number, found {}", found(self.item)))?;
         usize::try_from(number).ok().filter(|number| *number > 0).ok_or_else(|| format!("expected a number from 1, found {number}"))
     }
@@ -181,6 +240,26 @@ impl<'d> Field<'d> {
     pub(super) fn json(&self) -> Result<serde_json::Value, String> {
         json(self.item)
     }
+}
+
+/// Text that is not empty, without the blanks around it.
+pub(super) fn not_empty(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("expected a text, found an empty one".into()),
+        text => Ok(text.to_owned()),
+    }
+}
+
+fn read_expanded<T>(typed: &str, expands: bool, read: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
+    if !expands || !typed.contains("${") {
+        return read(typed);
+    }
+    let expanded = expand::text(typed)?;
+    read(&expanded).map_err(|cause| match cause.split_once(", found `") {
+        Some((expected, _)) => format!("{expected}, found what `{typed}` expands to"),
+        None if cause.contains(expanded.trim()) => format!("what `{typed}` expands to is not accepted here"),
+        None => format!("what `{typed}` expands to is not accepted here: {cause}"),
+    })
 }
 
 fn json(item: &Item) -> Result<serde_json::Value, String> {

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use toml_edit::Document;
+use toml_edit::{Document, Table};
 
 use super::Report;
 use super::destination::{choice, duration, size};
-use super::file::patterns;
 use super::reader::{Field, Section};
 use crate::plugin::{LimitsWish, OnFault, Reuse, Sidecar};
+use crate::policy::{Limits, Pattern};
 
 /// Bytes after which a kept instance is retired unless the sidecar says so: what JavaScript and Python guests stay below for thousands of calls.
 const REUSE_MEMORY: usize = 48 << 20;
@@ -22,24 +22,31 @@ pub fn parse_sidecar(text: &str, path: &Path) -> Result<Sidecar, Report> {
     let document = match Document::parse(text) {
         Ok(document) => document,
         Err(error) => {
-            report.add(error.span(), format!("not TOML: {}", error.message().trim_end()), None);
+            report.secretly(|report| report.add(error.span(), format!("not TOML: {}", error.message().trim_end()), None));
             return Err(report);
         }
     };
-    let mut root = Section::root(document.as_table());
-    let keys = root.optional(&mut report, "keys", |field| {
-        let keys = patterns(field)?;
-        if keys.is_empty() { Err("expected at least one pattern; leave `keys` out for the plugin's own".into()) } else { Ok(keys) }
+    let sidecar = read(document.as_table(), &mut report);
+    if report.is_empty() { Ok(sidecar) } else { Err(report.sorted()) }
+}
+
+/// Reads all of it, whatever is wrong with parts of it.
+pub(super) fn read(document: &Table, report: &mut Report) -> Sidecar {
+    let mut root = Section::root(document, false);
+    let keys = root.field("keys").map(|field| {
+        let before = report.problems().len();
+        let keys = field.texts(report, |text| text.parse::<Pattern>().map(|_| text.to_owned()).map_err(|error| error.to_string()));
+        if keys.is_empty() && report.problems().len() == before {
+            report.add(field.span, "`keys`: expected at least one pattern; leave `keys` out for the plugin's own", None);
+        }
+        keys.into_iter().map(|(key, _)| key).collect()
     });
-    let on_fault = root.optional(&mut report, "on_fault", |field| choice(field, &[("dead-letter", OnFault::DeadLetter), ("hold", OnFault::Hold)]));
-    let reuse = reuse(&mut root, &mut report);
-    let settings = settings(&mut root, &mut report);
-    let limits = limits(&mut root, &mut report);
-    root.finish(&mut report);
-    if !report.is_empty() {
-        return Err(report.sorted());
-    }
-    Ok(Sidecar { keys, settings, limits, on_fault: on_fault.unwrap_or_default(), reuse })
+    let on_fault = root.optional(report, "on_fault", |field| choice(field, &[("dead-letter", OnFault::DeadLetter), ("hold", OnFault::Hold)]));
+    let reuse = reuse(&mut root, report);
+    let settings = settings(&mut root, report);
+    let limits = limits(&mut root, report);
+    root.finish(report);
+    Sidecar { keys, settings, limits, on_fault: on_fault.unwrap_or_default(), reuse }
 }
 
 fn reuse(root: &mut Section<'_>, report: &mut Report) -> Option<Reuse> {
@@ -75,7 +82,10 @@ pub(super) fn limits(parent: &mut Section<'_>, report: &mut Report) -> LimitsWis
     let limits = LimitsWish {
         cpu: section.optional(report, "cpu", duration),
         wall: section.optional(report, "wall", duration),
-        memory: section.optional(report, "memory", size),
+        memory: section.optional(report, "memory", |field| {
+            let most = Limits::MEMORY_MAX;
+            size(field).and_then(|size| if size <= most { Ok(size) } else { Err(format!("at most {} MiB can be had, by any plugin", most >> 20)) })
+        }),
         output: section.optional(report, "output", size),
         requests: section.optional(report, "requests", Field::count),
         headers: section.optional(report, "headers", Field::count),

@@ -123,7 +123,7 @@ fn every_problem_has_its_place_its_cause_and_its_mend() {
                 "[destinations.a]\nurl = \"http://a\"\nauth = { bearer = \"${env:KEYWAY_SURELY_MISSING}\" }\n[destinations.b]\nurl = \"http://b\"\nauth = { bearer = \"${file:/surely/missing}\" }",
             ),
         ),
-        ("two credentials", with("[destinations.a]\nurl = \"http://a\"\nauth = { bearer = \"x\", hmac = \"y\" }")),
+        ("two credentials", with("[destinations.a]\nurl = \"http://a\"\nauth = { bearer = \"x\", hmac = \"eQ==\" }")),
         ("properties that are Keyway's own", with("[kafka.properties]\n\"enable.auto.commit\" = true\n\"group.id\" = \"x\"")),
         (
             "a team without its destination",
@@ -133,6 +133,31 @@ fn every_problem_has_its_place_its_cause_and_its_mend() {
         ("an open admin server without a token", with("[admin]\nlisten = \"0.0.0.0:8484\"")),
         ("an untrusted key", LEAST.replace("directory", "trusted_keys = [\"abc\"]\ndirectory")),
         ("an impossible topic", LEAST.replace("bridge.dead-letters", "dead letters")),
+        ("topics that cannot be", LEAST.replace("[\"events\"]", "[\"events\", \"^order.*\", \"events\", \"a b\"]")),
+        ("no topic", LEAST.replace("[\"events\"]", "[]")),
+        ("replies among the topics", with("[replies]\ntopic = \"events\"")),
+        ("replies among the dead letters", with("[replies]\ntopic = \"bridge.dead-letters\"")),
+        ("properties that librdkafka does not take", with("[kafka.properties]\nsecurity.protocl = \"SSL\"\n\"security.protocol\" = \"TLS\"")),
+        ("times that do not fit", with("[destinations.a]\nurl = \"http://a\"\nconnect_timeout = \"20s\"\nretry = { within = \"5s\" }")),
+        (
+            "secrets that cannot be sent",
+            with(
+                "[destinations.a]\nurl = \"http://a\"\nauth = { bearer = \"a\\nb\" }\n[destinations.b]\nurl = \"http://b\"\nauth = { hmac = \"no base64!\" }\n[destinations.c]\nurl = \"http://c\"\nauth = { bearer = \"\" }\nheaders = { X-A = \"a\\u0000\", \"b c\" = \"d\" }",
+            ),
+        ),
+        (
+            "a team of nothing",
+            with("[teams.payments]\nlimits = { memory = \"1GiB\", cpu = \"2s\" }\n[teams.\"pay/ments\"]\nkeys = []\ndestinations = [\"*\"]"),
+        ),
+        ("a credential that is none", with("[destinations.a]\nurl = \"http://a\"\nauth = \"token\"")),
+        ("half a credential", with("[destinations.a]\nurl = \"http://a\"\nauth = { oauth2 = { client_id = \"x\" } }")),
+        (
+            // `PATH` is set wherever tests run, and holds neither a time nor a topic.
+            "what a variable expands to is not shown",
+            with(
+                "[destinations.a]\nurl = \"${env:PATH}\"\ntimeout = \"${env:PATH}\"\nconcurrency = \"${env:PATH}\"\n[replies]\ntopic = \"${env:PATH}\"\n[lanes]\nordering = \"${env:PATH}\"\nrecords = \"${env:PATH}\"",
+            ),
+        ),
         ("half a certificate", with("[destinations.a]\nurl = \"http://a\"\ntls = { client_key = \"/surely/missing\" }")),
     ];
     let mut shown = String::new();
@@ -140,7 +165,36 @@ fn every_problem_has_its_place_its_cause_and_its_mend() {
         let report = parse(&text, Path::new("keyway.toml")).expect_err(name);
         writeln!(shown, "## {name}\n{report}\n").unwrap();
     }
+    assert!(!shown.contains(&std::env::var("PATH").unwrap()));
     insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn references_are_expanded_in_any_string() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        std::fs::write(folder.path().join(name), text).unwrap();
+        format!("${{file:{}}}", folder.path().join(name).display())
+    };
+    let rest = format!(
+        "[destinations.a]\nurl = \"http://{}/api\"\ntimeout = \"{}\"\nconcurrency = \"{}\"\n[lanes]\nrecords = \"{}\"\n[teams.t]\nkeys = [\"{}\"]\ndestinations = [\"a\"]",
+        file("host", "example.org\n"),
+        file("timeout", "7s"),
+        file("concurrency", "9"),
+        file("records", "11"),
+        file("key", "order:*"),
+    );
+    let config = parse(&with(&rest), Path::new("keyway.toml")).unwrap();
+    let a = &config.destinations["a"];
+    assert_eq!((a.url.as_str(), a.timeout, a.concurrency), ("http://example.org/api", Duration::from_secs(7), Concurrency::Fixed(9)));
+    assert_eq!((config.lanes.records, &config.teams["t"].keys[..]), (11, &["order:*".to_owned()][..]));
+}
+
+#[test]
+fn properties_need_no_quotes() {
+    let config = parse(&with("[kafka.properties]\nsecurity.protocol = \"SSL\"\nsession.timeout.ms = 6000"), Path::new("keyway.toml")).unwrap();
+    let property = |name: &str| config.kafka.properties[name].resolve().unwrap().expose().to_owned();
+    assert_eq!((property("security.protocol"), property("session.timeout.ms")), ("SSL".to_owned(), "6000".to_owned()));
 }
 
 #[test]
@@ -150,13 +204,16 @@ fn a_missing_file_is_a_problem_like_any_other() {
 }
 
 #[test]
-fn a_problem_is_shown_with_its_lines() {
-    let report = parse(&with("[lanes]\nbyte = \"1MiB\""), Path::new("keyway.toml")).unwrap_err();
-    let pretty = report.to_pretty();
-    assert!(
-        pretty.contains("unknown key `lanes.byte`") && pretty.contains("byte = \"1MiB\"") && pretty.contains("did you mean `bytes`?"),
-        "{pretty}"
-    );
+fn a_problem_is_shown_with_its_line_and_without_its_secrets() {
+    let text = "[kafka]\nbrokers = \"hunter2\ntopics = 5";
+    let report = parse(text, Path::new("keyway.toml")).unwrap_err();
+    let mut shown = report.to_pretty(false);
+    let rest = "[lanes]\nbyte = \"1MiB\"\n[destinations]\na = { url = \"ftp://a\", auth = { bearer = \"hunter2\" } }\nb = { url = \"http://b\", auth = \"hunter2\" }";
+    let report = parse(&with(rest), Path::new("keyway.toml")).unwrap_err();
+    shown.push_str(&report.to_pretty(false));
+    assert!(!shown.contains("hunter2"), "{shown}");
+    insta::assert_snapshot!(shown);
+    assert!(report.to_pretty(true).contains("\u{1b}["));
 }
 
 #[test]
@@ -170,6 +227,14 @@ fn a_sidecar_is_read() {
     assert_eq!(settings, [("a", "text"), ("b", "[1,2]"), ("c", "{\"d\":true}")]);
     assert_eq!(sidecar.limits.cpu, Some(Duration::from_millis(20)));
     assert_eq!(parse_sidecar("", Path::new("order.toml")).unwrap(), crate::plugin::Sidecar::default());
+}
+
+#[test]
+fn nothing_is_expanded_in_a_sidecar() {
+    let sidecar = parse_sidecar("[settings]\nhome = \"${env:PATH}\"", Path::new("order.toml")).unwrap();
+    assert_eq!(sidecar.settings, [("home".to_owned(), "${env:PATH}".to_owned())]);
+    let report = parse_sidecar("keys = [\"${env:PATH}*\"]\n[limits]\ncpu = \"${env:PATH}\"", Path::new("order.toml")).unwrap_err();
+    assert!(report.to_string().contains("found `${env:PATH}`"), "{report}");
 }
 
 #[test]

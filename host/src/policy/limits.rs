@@ -20,6 +20,11 @@ pub struct Limits {
     pub headers: usize,
 }
 
+impl Limits {
+    /// The most memory that can be allowed: what a Python guest wants with room to spare. The sandbox reserves address space by it.
+    pub const MEMORY_MAX: usize = 256 << 20;
+}
+
 impl Default for Limits {
     /// A transform of a record is some microseconds of work on some kilobytes. These leave a thousand times that for the odd large record, and
     /// keep a runaway from being noticed by anyone else.

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy, WasmBacktraceDetails};
 
+use crate::policy::Limits;
+
 /// How often the epoch moves on, and so how long a guest runs at most before the host may look at it. Ten times shorter than what a person or a
 /// heartbeat would notice, and 500 wake-ups a second cost no measurable share of a core.
 pub(super) const TICK: Duration = Duration::from_millis(2);
 
-/// The largest linear memory that any limit can allow: what a Python guest wants with room to spare, far below the 4 GiB that are reserved.
-pub(super) const MEMORY_MAX: usize = 256 << 20;
+/// The largest linear memory that any limit can allow, far below the 4 GiB that are reserved.
+pub(super) const MEMORY_MAX: usize = Limits::MEMORY_MAX;
 /// Core modules of one component. The hungriest toolchain known (componentize-py with stubbed WASI) makes 38.
 pub(super) const CORE_INSTANCES_MAX: u32 = 60;
 /// Memories of one component. QuickJS makes 3.
