@@ -49,16 +49,11 @@ fn plugin(reuse: Option<Reuse>) -> Plugin<Component> {
     }
 }
 
-/// An order of 1 KiB.
+/// An order of 1 KiB: one of the plugin's own cases.
 fn record() -> Record {
-    let item = |n: u32| {
-        format!(r#"{{"sku":"SKU-{n:06}","quantity":{},"unit_price":{}.95,"title":"Some article of the shop, number {n}"}}"#, n % 5 + 1, n * 3)
-    };
-    let items: Vec<_> = (1..=8).map(item).collect();
-    let payload = format!(
-        r#"{{"event":"created","id":"o-1001","customer":"c-77","currency":"EUR","total":1234.5,"items":[{}],"note":"leave at the door"}}"#,
-        items.join(",")
-    );
+    let case = include_str!("../../plugins/rust/order/order.cases/created.json");
+    let case: serde_json::Value = serde_json::from_str(case).expect("a case");
+    let payload = case["message"]["payload"].to_string();
     Record {
         assignment: Arc::new(Assignment { id: AssignmentId(1), topic: "events".into(), partition: 0 }),
         offset: 1,
