@@ -12,17 +12,29 @@ pub(super) struct Guest {
     pub(super) realloc: String,
     /// Body of the post-return function.
     pub(super) post: String,
+    /// Imports of the module.
+    pub(super) imports: &'static str,
     /// Further fields of the module.
     pub(super) fields: String,
     /// Pages of memory at the start.
     pub(super) pages: u32,
-    /// World of the contract.
+    /// Name of the world, and the package that defines it if it is none of the contract's.
     pub(super) world: &'static str,
+    pub(super) wit: Option<&'static str>,
 }
 
 impl Default for Guest {
     fn default() -> Guest {
-        Guest { transform: SKIP.to_owned(), realloc: BUMP.to_owned(), post: String::new(), fields: String::new(), pages: 8, world: "plugin" }
+        Guest {
+            transform: SKIP.to_owned(),
+            realloc: BUMP.to_owned(),
+            post: String::new(),
+            imports: "",
+            fields: String::new(),
+            pages: 8,
+            world: "plugin",
+            wit: None,
+        }
     }
 }
 
@@ -62,9 +74,10 @@ impl Guest {
 
     /// The core module.
     pub(super) fn module(&self) -> Vec<u8> {
-        let Guest { transform, realloc, post, fields, pages, .. } = self;
+        let Guest { transform, realloc, post, imports, fields, pages, .. } = self;
         let text = format!(
             r#"(module
+            {imports}
             (memory (export "memory") {pages})
             (global $next (mut i32) (i32.const 4096))
             (data (i32.const 16) "ok")
@@ -86,6 +99,10 @@ impl Guest {
     pub(super) fn component(&self) -> Vec<u8> {
         let mut resolve = Resolve::default();
         let (package, _) = resolve.push_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit/0.1.0")).unwrap();
+        let package = match self.wit {
+            Some(wit) => resolve.push_str("test.wit", wit).unwrap(),
+            None => package,
+        };
         let world = resolve.select_world(&[package], Some(self.world)).unwrap();
         let mut module = self.module();
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();

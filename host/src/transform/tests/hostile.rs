@@ -6,7 +6,7 @@ use crate::outcome::Reason;
 
 const FOREVER: &str = "(loop $again (br $again))";
 
-/// Loads the guest, asks it for a verdict, and expects this reason; then that the same code still answers nothing else and the sandbox serves others.
+/// Loads the guest, asks it for a verdict, and expects this reason; then that the sandbox still serves others.
 async fn expect(guest: Guest, reason: Reason, words: &str) {
     let failure = ask(&guest.component(), limits(), b"{}").await.unwrap_err();
     assert_eq!(failure.reason, reason, "{}", failure.detail);
@@ -169,4 +169,84 @@ async fn text_that_is_not_utf8() {
 async fn a_list_beyond_the_end_of_memory() {
     let body = "(i32.store8 (i32.const 64) (i32.const 1)) (i32.store (i32.const 68) (i32.const -16)) (i32.store (i32.const 72) (i32.const 1000)) (i32.const 64)";
     expect(Guest::transform(body), Reason::Trapped, "out of bounds").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_handles() {
+    let guest = Guest {
+        transform: "(loop $again (drop (call $new (i32.const 1))) (br $again)) unreachable".to_owned(),
+        imports: r#"(import "[export]test:flood/things" "[resource-new]thing" (func $new (param i32) (result i32)))"#,
+        fields: r#"(func (export "test:flood/things#make") (result i32) (call $new (i32.const 1)))"#.to_owned(),
+        world: "flood",
+        wit: Some(
+            "package test:flood;
+            interface things { resource thing; make: func() -> thing; }
+            world flood { include keyway:transform/plugin@0.1.0; export things; }",
+        ),
+        ..Guest::default()
+    };
+    expect(guest, Reason::Memory, "more than 1000 handles").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_modules_than_a_component_may_have() {
+    let modules = "(core module $m) (core instance (instantiate $m))".to_owned() + &"(core module)".repeat(60);
+    let component = wat::parse_str(format!("(component {modules})")).unwrap();
+    let refusal = load(&component).await.unwrap_err();
+    assert!(refusal.cause.contains("61 core modules"), "{}", refusal.cause);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_instances_than_a_component_may_have() {
+    let instances = "(core instance (instantiate $m))".repeat(61);
+    let component = wat::parse_str(format!(
+        r#"(component (core module $m) {instances} (instance $i) (export "keyway:transform/transform@0.1.0" (instance $i)))"#
+    ))
+    .unwrap();
+    let refusal = load(&component).await.unwrap_err();
+    assert!(refusal.cause.contains("61 core module instances"), "{}", refusal.cause);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn components_that_nest_too_deep() {
+    let component = wat::parse_str(format!("{}{}", "(component ".repeat(9), ")".repeat(9))).unwrap();
+    let refusal = load(&component).await.unwrap_err();
+    assert!(refusal.cause.contains("nest deeper than 8"), "{}", refusal.cause);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_is_too_large() {
+    let guest = Guest { fields: format!("(func {})", "(drop (i32.const 0))".repeat(400_000)), ..Guest::default() };
+    expect_refusal(guest, "larger than 1024 KiB").await;
+}
+
+/// Logs `text` (at address 1024) so many times at level info.
+fn logging(times: u32, text: &str) -> Guest {
+    Guest {
+        transform: format!(
+            "(loop $again (call $log (i32.const 2) (i32.const 1024) (i32.const {})) (local.set $i (i32.add (local.get $i) (i32.const 1))) (br_if $again (i32.lt_u (local.get $i) (i32.const {times})))) {SKIP}",
+            text.len()
+        ),
+        imports: r#"(import "keyway:transform/log@0.1.0" "log" (func $log (param i32 i32 i32)))"#,
+        fields: format!("(data (i32.const 1024) {text:?})"),
+        ..Guest::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_log_lines_is_cut_and_counted() {
+    let line = "x".repeat(2000);
+    let loaded = load(&logging(100, &line).component()).await.unwrap();
+    let trial = SANDBOX.trial(&plugin(loaded.code, limits()), &record(1, b"{}")).await;
+    assert_eq!(trial.verdict, Ok(Verdict::Skip("ok".to_owned())));
+    assert_eq!(trial.lines.len(), 16, "16 KiB of lines of 1 KiB");
+    assert!(trial.lines.iter().all(|line| line.text.len() == 1024));
+    assert_eq!(trial.dropped_lines, 84);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_line_larger_than_the_output_limit() {
+    let mut guest = logging(1, "x");
+    guest.transform = format!("(call $log (i32.const 2) (i32.const 0) (i32.const 400000)) {SKIP}");
+    expect(guest, Reason::Output, "logged at once").await;
 }

@@ -3,7 +3,9 @@
 mod calls;
 mod guest;
 mod hostile;
+mod inert;
 mod loading;
+mod turns;
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
