@@ -34,7 +34,7 @@ const PRECISION: f64 = 0.04;
 /// See [`PRECISION`].
 const PATIENT: Duration = Duration::from_millis(300);
 
-/// Replies that a new `base` is made of: it stays for ten seconds, so it is worth more of them.
+/// Replies that a new `base` is made of, unless it is known very well from fewer: it stays for ten seconds, so it is worth more of them.
 const BASE_SAMPLES: u32 = 128;
 
 /// Latency above `base` that counts as queueing, beside what may be chance.
@@ -80,9 +80,11 @@ enum Phase {
     /// Before the first congestion. All that was seen is what `base` is made of.
     SlowStart(Tally),
     Steady,
-    /// The limit is halved to measure `base`; afterwards it goes back to what it was.
+    /// The limit is halved to measure `base`; afterwards it goes back to what it was. A `base` that rose is measured a second time at half of
+    /// that, because the first may have met a queue: one that was just draining, or one that half the limit still makes where capacity is lost.
     Probing {
         before: f64,
+        second: bool,
     },
 }
 
@@ -152,7 +154,7 @@ impl Limit {
         }
         let tally = self.window.tally;
         let (samples, patience) = match self.phase {
-            Phase::Probing { .. } => (BASE_SAMPLES, Duration::ZERO),
+            Phase::Probing { .. } => (if tally.error() > PRECISION / 2.0 { BASE_SAMPLES } else { SAMPLES }, Duration::ZERO),
             Phase::SlowStart(_) | Phase::Steady => (SAMPLES, if tally.error() > PRECISION { PATIENT } else { Duration::ZERO }),
         };
         // At least a round trip, or the quick replies of it would stand for all.
@@ -163,7 +165,7 @@ impl Limit {
     }
 
     fn overload(&mut self, (min, max): (f64, f64), now: Instant) {
-        if let Phase::Probing { before } = self.phase {
+        if let Phase::Probing { before, .. } = self.phase {
             self.limit = before;
         }
         self.phase = Phase::Steady;
@@ -177,7 +179,11 @@ impl Limit {
         let Window { tally, saturated, .. } = std::mem::replace(&mut self.window, Window::new(now));
         let limit = self.limit;
         match self.phase {
-            Phase::Probing { before } => {
+            Phase::Probing { before, second: false } if self.base.is_some_and(|base| tally.mean() > base.mean() * TOLERANCE) => {
+                self.phase = Phase::Probing { before, second: true };
+                self.limit /= 2.0;
+            }
+            Phase::Probing { before, .. } => {
                 self.base = Some(tally);
                 self.phase = Phase::Steady;
                 self.limit = before;
@@ -202,7 +208,7 @@ impl Limit {
         }
         if now >= self.probe_at && !matches!(self.phase, Phase::Probing { .. }) {
             self.probe_at = now + PROBE_EVERY;
-            self.phase = Phase::Probing { before: self.limit.clamp(min, max) };
+            self.phase = Phase::Probing { before: self.limit.clamp(min, max), second: false };
             self.limit /= 2.0;
         }
         self.limit = self.limit.clamp(min, max);

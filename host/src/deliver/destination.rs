@@ -418,4 +418,10 @@ fn backoff(retry: &config::Retry, tries: u32) -> Duration {
 }
 
 #[cfg(test)]
+mod chaos;
+
+#[cfg(test)]
+mod tables;
+
+#[cfg(test)]
 mod tests;

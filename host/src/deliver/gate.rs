@@ -167,6 +167,9 @@ impl Gate {
                 }
                 Admission::Probe => {
                     state.in_flight += 1;
+                    let half_open = state.breaker.state();
+                    drop(state);
+                    self.metrics.breaker(&self.name, half_open.code());
                     return Some(self.issue(true));
                 }
                 Admission::Yes if state.in_flight < state.limit.get() && state.firsts.is_empty() && state.retries.is_empty() => {

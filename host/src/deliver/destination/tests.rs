@@ -14,13 +14,13 @@ use super::super::testing::{destination, post, stamp};
 use super::*;
 use crate::config::{Breaker, Concurrency, Rate};
 
-type Answering = Pin<Box<dyn Future<Output = Result<Answer, Fault>> + Send>>;
+pub(super) type Answering = Pin<Box<dyn Future<Output = Result<Answer, Fault>> + Send>>;
 
 /// A destination that answers as a test says, and keeps what it was sent when.
-struct Script {
-    start: Instant,
+pub(super) struct Script {
+    pub(super) start: Instant,
     answer: Box<dyn Fn(usize, String) -> Answering + Send + Sync>,
-    sent: Mutex<Vec<(Duration, String)>>,
+    pub(super) sent: Mutex<Vec<(Duration, String)>>,
     bodies: Mutex<Vec<(String, String)>>,
 }
 
@@ -40,7 +40,7 @@ impl Wire for Arc<Script> {
 }
 
 impl Script {
-    fn new<A>(answer: impl Fn(usize, String) -> A + Send + Sync + 'static) -> Arc<Script>
+    pub(super) fn new<A>(answer: impl Fn(usize, String) -> A + Send + Sync + 'static) -> Arc<Script>
     where
         A: Future<Output = Result<Answer, Fault>> + Send + 'static,
     {
@@ -52,21 +52,21 @@ impl Script {
         })
     }
 
-    fn millis(&self) -> Vec<u64> {
+    pub(super) fn millis(&self) -> Vec<u64> {
         self.sent.lock().unwrap().iter().map(|(at, _)| at.as_millis() as u64).collect()
     }
 
-    fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.sent.lock().unwrap().len()
     }
 }
 
-fn reply(status: u16, headers: &[(&'static str, &str)]) -> Result<Answer, Fault> {
+pub(super) fn reply(status: u16, headers: &[(&'static str, &str)]) -> Result<Answer, Fault> {
     let headers = headers.iter().map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap())).collect();
     Ok(Answer { status: StatusCode::from_u16(status).unwrap(), headers, body: Bytes::new() })
 }
 
-fn settings() -> config::Destination {
+pub(super) fn settings() -> config::Destination {
     let mut settings = destination("http://orders.internal/");
     settings.retry = config::Retry {
         attempts: 8,
@@ -77,16 +77,16 @@ fn settings() -> config::Destination {
     settings
 }
 
-fn over(script: &Arc<Script>, settings: &config::Destination) -> Arc<Destination<Arc<Script>>> {
+pub(super) fn over(script: &Arc<Script>, settings: &config::Destination) -> Arc<Destination<Arc<Script>>> {
     Arc::new(Destination::over(Arc::clone(script), settings, Arc::new(Notify::new()), Metrics::new()).unwrap())
 }
 
-async fn send(destination: &Arc<Destination<Arc<Script>>>, key: &str) -> Delivery {
+pub(super) async fn send(destination: &Arc<Destination<Arc<Script>>>, key: &str) -> Delivery {
     destination.deliver(&post(&format!("/{key}"), "{}"), stamp(key)).await
 }
 
 /// Waits for the recovery of one destination, as `Http::recovered` does for all.
-async fn recovered(destination: &Destination<Arc<Script>>) -> usize {
+pub(super) async fn recovered(destination: &Destination<Arc<Script>>) -> usize {
     loop {
         match destination.gate().recover() {
             Recovery::Ready(count) => return count,

@@ -152,3 +152,44 @@ fn settings_that_cannot_be_used_are_named() {
         assert!(error.starts_with("destination `orders`: ") && error.contains(word), "{error}");
     }
 }
+
+#[tokio::test]
+async fn one_that_hangs_holds_up_no_other() {
+    let hanging = Server::start(async |_, _| std::future::pending().await).await;
+    let healthy = Server::start(async |_, _| status(200)).await;
+    let mut slow = destination(&hanging.url());
+    slow.name = "slow".into();
+    slow.concurrency = config::Concurrency::Fixed(4);
+    let fast = destination(&healthy.url());
+    let http = Arc::new(Http::new(&[(Arc::clone(&slow.name), slow), (Arc::clone(&fast.name), fast)].into(), &Metrics::new()).unwrap());
+    let mut stuck = tokio::task::JoinSet::new();
+    for number in 0..100 {
+        let http = Arc::clone(&http);
+        stuck.spawn(async move {
+            let mut request = post("/", "");
+            request.destination = "slow".to_owned();
+            http.deliver(&request, stamp(&number.to_string())).await
+        });
+    }
+    for number in 0..300 {
+        assert!(matches!(http.deliver(&post("/", ""), stamp(&number.to_string())).await, Delivery::Done(_)));
+    }
+    assert_eq!(healthy.seen().len(), 300);
+    assert!(stuck.try_join_next().is_none());
+    let state = http.status().into_iter().find(|state| &*state.name == "slow").unwrap();
+    assert_eq!((state.in_flight, state.waiting), (4, 96));
+}
+
+#[tokio::test]
+async fn recovery_is_told_by_name() {
+    let server = Server::start(async |number, _| status(if number == 0 { 401 } else { 200 })).await;
+    let mut settings = destination(&server.url());
+    settings.breaker.open_for = Duration::from_millis(50);
+    let http = http(settings);
+    let Delivery::Held(name) = http.deliver(&post("/", ""), stamp("k")).await else { panic!() };
+    assert_eq!(http.room("orders"), 0);
+    let recovered = tokio::time::timeout(Duration::from_secs(20), http.recovered()).await.unwrap();
+    assert_eq!(recovered, (name, 1));
+    assert!(matches!(http.deliver(&post("/", ""), stamp("k")).await, Delivery::Done(_)));
+    assert_eq!(http.room("nobody"), 0);
+}
