@@ -11,8 +11,9 @@ fn help_of_every_command() {
     let names: Vec<String> =
         command.get_subcommands().filter(|command| !command.is_hide_set()).map(|command| command.get_name().to_owned()).collect();
     for name in names {
-        let help = command.find_subcommand_mut(&name).unwrap().render_long_help();
-        insta::assert_snapshot!(format!("keyway-{name}"), help);
+        let help = command.find_subcommand_mut(&name).unwrap().render_long_help().to_string();
+        let help: Vec<&str> = help.lines().map(str::trim_end).collect();
+        insta::assert_snapshot!(format!("keyway-{name}"), help.join("\n"));
     }
 }
 
