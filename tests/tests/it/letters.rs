@@ -67,7 +67,9 @@ fn bad_input_becomes_a_dead_letter_whole_and_stops_nothing() {
 fn hostile_plugins_cost_their_own_records_alone() {
     let broker = Broker::shared();
     let (topic, group) = (broker.topic("hostile", 2), broker.name("hostile"));
-    let hostile = [("loop", "cpu"), ("memory", "memory"), ("panic", "trapped"), ("output-32m", "output")];
+    // A loop that gets too little of a busy machine to use up its CPU time is ended by the clock instead.
+    let hostile: [(&str, &[&str]); 4] =
+        [("loop", &["cpu", "deadline"]), ("memory", &["memory"]), ("panic", &["trapped"]), ("output-32m", &["output"])];
     let mut traffic = Traffic::new(200, 9);
     let mut records: Vec<Message> = Vec::new();
     for round in 0..5 {
@@ -87,8 +89,9 @@ fn hostile_plugins_cost_their_own_records_alone() {
     assert_eq!(letters.len(), 20);
     for letter in &letters {
         let key = String::from_utf8(letter.key.clone().expect("a key")).expect("text");
-        let (_, reason) = hostile.iter().find(|(name, _)| key.starts_with(&format!("hostile-{name}:"))).expect("a hostile key");
-        assert_eq!(letter.header("keyway-reason"), Some(*reason), "{key}: {:?}", letter.header("keyway-detail"));
+        let (_, reasons) = hostile.iter().find(|(name, _)| key.starts_with(&format!("hostile-{name}:"))).expect("a hostile key");
+        let reason = letter.header("keyway-reason").expect("a reason");
+        assert!(reasons.contains(&reason), "{key}: {reason}: {:?}", letter.header("keyway-detail"));
         assert!(letter.header("keyway-plugin").is_some_and(|plugin| key.starts_with(plugin)));
     }
     assert_eq!(destination.seen().len(), 2_000);
