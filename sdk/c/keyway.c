@@ -477,8 +477,8 @@ _Noreturn void keyway_fail_at(keyway_string message, const char *file, int line,
     __builtin_trap();
 }
 
-keyway_string keyway_setting(const char *name) {
-    wire_string asked = { (uint8_t *)name, strlen(name) }, found;
+keyway_string keyway_setting_of(keyway_string name) {
+    wire_string asked = { (uint8_t *)name.ptr, name.len }, found;
     return keyway_transform_config_get(&asked, &found) ? (keyway_string){ (char *)found.ptr, found.len } : (keyway_string){ 0 };
 }
 

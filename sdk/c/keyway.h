@@ -172,7 +172,8 @@ void keyway_log(int level, keyway_string line);
 #define keyway_error(line) keyway_log(4, KEYWAY_S(line))
 
 /* The value under this name in the `[settings]` of the plugin's sidecar file: a string as it is, any other value as JSON. */
-keyway_string keyway_setting(const char *name);
+keyway_string keyway_setting_of(keyway_string name);
+#define keyway_setting(name) keyway_setting_of(KEYWAY_S(name))
 /* All of them, sorted by name. */
 const keyway_pair *keyway_settings(size_t *count);
 

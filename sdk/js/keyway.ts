@@ -50,10 +50,11 @@ export class Message {
     this.topic = m.topic;
     this.partition = m.partition;
     this.offset = Number(m.offset);
-    this.timestamp = m.timestamp === undefined ? undefined : Number(m.timestamp);
-    this.key = m.key;
+    // The engine gives null for what is not there.
+    this.timestamp = m.timestamp == null ? undefined : Number(m.timestamp);
+    this.key = m.key ?? undefined;
     this.headers = m.headers;
-    this.payload = m.payload;
+    this.payload = m.payload ?? undefined;
     this.attributes = m.attributes;
   }
 
@@ -172,7 +173,7 @@ export const log = {
 /** The `[settings]` of the plugin's sidecar file: a string as it is, any other value as JSON. */
 export const settings = {
   /** The value under this name. */
-  get: (name: string): string | undefined => get(name),
+  get: (name: string): string | undefined => get(name) ?? undefined,
   /** All of them, sorted by name. */
   all: (): [string, string][] => all(),
 };
@@ -252,7 +253,7 @@ function requests(answer: unknown, where: string, accepted: string): wire.Reques
 function exchange(e: wire.Exchange): Exchange {
   const request = new Request(e.request.method, e.request.destination, e.request.path);
   request.headers = e.request.headers;
-  request.body = e.request.body?.val;
+  request.body = e.request.body?.val ?? undefined;
   return { request, status: e.status, headers: e.headers, body: e.body.val };
 }
 

@@ -1,0 +1,37 @@
+"""The plugin of the conformance tests: `do` says what to do with `value`. The same in every language."""
+
+from keyway import delete, get, log, on_tombstone, plugin, post, put, reject, segment, settings, skip
+
+
+@plugin(name="conformance", version="1.0.0", keys=["conformance:*"])
+def transform(order, m):
+    what, value = order["do"], order.get("value")
+    if what == "echo":
+        seen = {"topic": m.topic, "partition": m.partition, "offset": m.offset, "timestamp": m.timestamp, "key": m.key}
+        return post("sink", "/echo").json({**seen, "header": m.header("a"), "value": value})
+    if what == "text":
+        return post("sink", "/text").text(value)
+    if what == "bytes":
+        return post("sink", "/bytes").bytes(bytes(value))
+    if what == "many":
+        return [get("sink", f"/many/{i}") for i in range(value)]
+    if what == "path":
+        return put("sink", f"/path/{segment(value)}").query("q", value).header("x-a", "b")
+    if what == "skip":
+        return skip(value)
+    if what == "reject":
+        return reject(value)
+    if what == "fail":
+        raise RuntimeError(value)
+    if what == "setting":
+        return post("sink", "/setting").json({"one": settings.get(value), "all": settings.all()})
+    if what == "log":
+        for write in (log.trace, log.debug, log.info, log.warn, log.error):
+            write(value)
+        return skip("logged")
+    return reject(f"cannot do {what}")
+
+
+@on_tombstone
+def deleted(m):
+    return delete("sink", f"/tombstone/{segment(m.key)}")
