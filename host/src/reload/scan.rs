@@ -371,10 +371,16 @@ fn refusal(path: &Path, error: &io::Error) -> Refusal {
     Refusal { cause: format!("failed to read `{}`: {error}", path.display()), hint: None }
 }
 
+/// Entries of one folder, so that a team cannot fill the host's memory with names. Arbitrary; many times what a team has.
+const MOST_ENTRIES: usize = 20_000;
+
 /// The names in a folder, sorted, without those that editors, copiers and ConfigMap volumes use on the way.
 fn list(folder: &Path) -> io::Result<Vec<(String, Kind)>> {
     let mut entries = Vec::new();
-    for entry in fs::read_dir(folder)? {
+    for (count, entry) in fs::read_dir(folder)?.enumerate() {
+        if count >= MOST_ENTRIES {
+            return Err(io::Error::other(format!("it holds more than {MOST_ENTRIES} entries")));
+        }
         let entry = entry?;
         // A name that is not UTF-8 can be no plugin's (see `is_name`).
         let Ok(name) = entry.file_name().into_string() else { continue };

@@ -83,3 +83,18 @@ fn old_files_are_told_from_new_ones() {
     assert!(long_ago.older_than(Duration::from_secs(2)));
     assert!(!Stamp { modified: (i64::MAX, 0), ..long_ago }.older_than(Duration::from_secs(2)), "another machine's clock is ahead");
 }
+
+#[test]
+fn a_folder_with_too_many_entries_is_not_read_and_harms_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    write(&root.join("a.wasm"), b"x");
+    write(&root.join("payments/a.wasm"), b"x");
+    for at in 0..MOST_ENTRIES {
+        fs::hard_link(root.join("payments/a.wasm"), root.join(format!("payments/{at}.x"))).unwrap();
+    }
+    let look = look(root);
+    assert_eq!(look.plugins.keys().map(PluginName::as_str).collect::<Vec<_>>(), ["a"]);
+    assert!(!look.saw(&PluginName::new("payments", "a")) && look.saw(&PluginName::new("default", "b")));
+    assert!(look.problems[0].cause.ends_with("more than 20000 entries"), "{:?}", look.problems);
+}
