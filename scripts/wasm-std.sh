@@ -87,11 +87,14 @@ build_from_debian() {
   local out=$work/out
   mv "$work"/unpacked/usr/lib/*/librustc_driver*.so "$out/lib/"
   cp -a "$work/unpacked/usr/lib/rustlib/$machine/." "$out/lib/rustlib/$machine/"
-  mv "$work/unpacked/usr/bin/rustc" "$out/bin/rustc-debian"
   # rustc finds its sysroot beside librustc_driver, but not librustc_driver itself, since Debian puts it where ld.so looks by itself.
-  printf '%s\n' '#!/bin/sh' 'here=$(dirname "$0")' \
-    'LD_LIBRARY_PATH="$here/../lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" exec "$here/rustc-debian" "$@"' >"$out/bin/rustc"
-  chmod 755 "$out/bin/rustc"
+  local tool
+  for tool in rustc rustdoc; do
+    mv "$work/unpacked/usr/bin/$tool" "$out/bin/$tool-debian"
+    printf '%s\n' '#!/bin/sh' 'here=$(dirname "$0")' \
+      'LD_LIBRARY_PATH="$here/../lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" exec "$here/'"$tool"'-debian" "$@"' >"$out/bin/$tool"
+    chmod 755 "$out/bin/$tool"
+  done
   link_linkers "$out"
 
   say "wasm-std: building std for $target"

@@ -165,7 +165,7 @@ impl<M: Memory> Heap<M> {
         // SAFETY: `link` is a list's head or the `next` of a free block, and free blocks are the heap's own.
         unsafe {
             while let Some(block) = *link {
-                if block.as_ptr() as usize % align == 0 {
+                if (block.as_ptr() as usize).is_multiple_of(align) {
                     *link = block.as_ref().next;
                     return Some(block.cast());
                 }
@@ -182,7 +182,7 @@ impl<M: Memory> Heap<M> {
         unsafe {
             while let Some(block) = *link {
                 let Free { next, len: there } = block.read();
-                if there >= len && block.as_ptr() as usize % align == 0 {
+                if there >= len && (block.as_ptr() as usize).is_multiple_of(align) {
                     *link = if there == len {
                         next
                     } else {

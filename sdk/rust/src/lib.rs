@@ -15,7 +15,6 @@ mod verdict;
 
 pub mod log;
 pub mod rt;
-#[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
 #[doc(hidden)]

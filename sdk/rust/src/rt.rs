@@ -5,7 +5,7 @@
 use std::alloc::Layout;
 use std::ptr::NonNull;
 
-/// The bindings call this to be sure that [`cabi_realloc`] is linked, which it is, because they are in one crate with it.
+/// The bindings call this to be sure that `cabi_realloc` is linked, which it is, because they are in one crate with it.
 #[inline]
 pub fn maybe_link_cabi_realloc() {}
 

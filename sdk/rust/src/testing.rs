@@ -61,14 +61,17 @@ pub(crate) mod recorder {
         static SETTINGS: RefCell<BTreeMap<String, String>> = const { RefCell::new(BTreeMap::new()) };
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn log(level: Level, line: &str) {
         LOG.with_borrow_mut(|log| log.push((level, line.to_owned())));
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn setting(name: &str) -> Option<String> {
         SETTINGS.with_borrow(|settings| settings.get(name).cloned())
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn settings() -> Vec<(String, String)> {
         SETTINGS.with_borrow(|settings| settings.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
     }
