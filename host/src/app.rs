@@ -1,5 +1,7 @@
 //! The wiring: the only file that names every concrete part.
 
+mod overview;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,19 +13,24 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, Config};
 use crate::consume::Kafka;
 use crate::deliver::Http;
-use crate::observe::Metrics;
+use crate::observe::{Admin, Health, Metrics, Sources};
 use crate::outcome::{Failure, Verdict};
 use crate::pipeline::{Pipeline, Policy};
 use crate::plugin::Plugin;
 use crate::record::Record;
-use crate::reload::{self, Rehearse, Setup};
+use crate::reload::{self, Rehearse, Setup, Watcher};
 use crate::route::Routes;
-use crate::run::{self, Run};
+use crate::run::{self, Control, Run};
 use crate::settle::KafkaSettle;
 use crate::transform::{Compile, Component, Sandbox, Settings, Transform};
 
+pub use self::overview::Overview;
+
 /// How long a shutdown waits for the plugins' watcher, which ends at once unless it is in the middle of a look.
 const WATCHER_ENDS_WITHIN: Duration = Duration::from_secs(5);
+
+/// What is told of the plugins that serve, whenever that changes.
+type Publish = Box<dyn FnMut(&[Arc<Plugin<Component>>]) + Send>;
 
 /// A host that is built and not yet running.
 #[derive(Debug)]
@@ -33,7 +40,9 @@ pub struct App {
     sandbox: Arc<Sandbox>,
     deliver: Arc<Http>,
     routes: Arc<Routes<Component>>,
-    setup: Setup,
+    watcher: Watcher<Arc<Sandbox>, Rehearsal, Publish>,
+    plugins: reload::Handle,
+    overview: Arc<Overview>,
 }
 
 impl App {
@@ -46,7 +55,26 @@ impl App {
         let sandbox = Arc::new(sandbox(config.plugins.cache.as_deref(), &metrics)?);
         let deliver = Arc::new(Http::new(&config.destinations, &metrics).map_err(|error| error.to_string())?);
         let setup = Setup::new(&config)?;
-        Ok(App { config, metrics, sandbox, deliver, routes: Arc::default(), setup })
+        let routes = Arc::<Routes<Component>>::default();
+        let table = Arc::clone(&routes);
+        let publish: Publish = Box::new(move |plugins| {
+            for (plugin, conflict) in table.serve(plugins) {
+                tracing::error!(plugin = %plugin.name, "does not serve `{}`, which `{}` has already", conflict.pattern, conflict.holder.name);
+            }
+        });
+        let (watcher, plugins) = reload::watcher(setup, Arc::clone(&sandbox), Rehearsal(Arc::clone(&sandbox)), publish);
+        let overview = Overview::new(&config, plugins.clone(), Arc::clone(&deliver));
+        Ok(App { config, metrics, sandbox, deliver, routes, watcher, plugins, overview })
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
+    }
+
+    /// How it stands, from now to its end.
+    pub fn overview(&self) -> Arc<Overview> {
+        Arc::clone(&self.overview)
     }
 
     /// Runs until `shutdown` completes; then drains, commits, and leaves the group.
@@ -54,29 +82,43 @@ impl App {
     /// # Errors
     /// The host could not do its job, in words for the operator. What was not settled is not committed.
     pub async fn until(self, shutdown: impl Future<Output = ()>) -> Result<(), String> {
-        let App { config, metrics, sandbox, deliver, routes, setup } = self;
-        let table = Arc::clone(&routes);
-        let publish = move |plugins: &[Arc<Plugin<Component>>]| {
-            for (plugin, conflict) in table.serve(plugins) {
-                tracing::error!(plugin = %plugin.name, "does not serve `{}`, which `{}` has already", conflict.pattern, conflict.holder.name);
-            }
-        };
-        let (watcher, plugins) = reload::watcher(setup, Arc::clone(&sandbox), Rehearsal(Arc::clone(&sandbox)), publish);
+        let App { config, metrics, sandbox, deliver, routes, watcher, plugins, overview } = self;
+        let health =
+            Health::waiting_for([("kafka", "not in the consumer group yet"), ("plugins", "not all that lie in the directory are looked at yet")]);
+        let sources = Arc::clone(&overview) as Arc<dyn Sources>;
+        // From the beginning, so that it says why the host is not ready.
+        let admin = config.admin.as_ref().map(|admin| Admin::start(admin, Arc::clone(&health), Arc::clone(&metrics), sources));
+        let admin = admin.transpose().map_err(|error| format!("failed to {error}"))?;
         let stop = CancellationToken::new();
         let watcher = tokio::spawn(watcher.run(stop.clone()));
         let rescan = tokio::spawn(rescan_at_hangup(plugins.clone()));
 
+        let watch = |id: &str, control: Control| {
+            overview.runs(id, control.clone());
+            let health = Arc::clone(&health);
+            tokio::spawn(async move {
+                if control.joined().await {
+                    health.ready("kafka");
+                }
+            });
+        };
         let mut shutdown = std::pin::pin!(shutdown);
         let ran = tokio::select! {
             // Records that come before the plugins would find nobody to handle them.
             () = plugins.ready() => {
-                serve(&config, metrics, routes, sandbox, deliver, shutdown.as_mut()).await
+                health.ready("plugins");
+                let shutdown = async {
+                    shutdown.as_mut().await;
+                    health.not_ready("kafka", "the host is stopping");
+                };
+                serve_watched(&config, metrics, routes, sandbox, deliver, watch, shutdown).await
             }
             () = shutdown.as_mut() => Ok(()),
         };
         rescan.abort();
         stop.cancel();
         end(watcher).await;
+        drop(admin);
         ran
     }
 }
@@ -94,6 +136,19 @@ pub async fn serve<T: Transform>(
     deliver: Arc<Http>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), String> {
+    serve_watched(config, metrics, routes, transform, deliver, |_, _| (), shutdown).await
+}
+
+/// The same; `watch` is given this host's id in its group, and what watches and steers it from outside.
+async fn serve_watched<T: Transform>(
+    config: &Config,
+    metrics: Arc<Metrics>,
+    routes: Arc<Routes<T::Code>>,
+    transform: T,
+    deliver: Arc<Http>,
+    watch: impl FnOnce(&str, Control),
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), String> {
     let failed = |error| format!("failed to {error}");
     let (source, offsets) = Kafka::start(&config.kafka, None, Arc::clone(&metrics)).await.map_err(failed)?;
     let settle = KafkaSettle::start(&config.kafka, config.replies.as_ref(), source.host(), offsets).await.map_err(failed)?;
@@ -107,8 +162,10 @@ pub async fn serve<T: Transform>(
         unrouted: config.failures.unrouted,
         keep_replies: config.replies.is_some(),
     };
+    let id = source.host().to_owned();
     let pipeline = Pipeline { routes, transform, deliver, settle, metrics, policy };
-    let (run, _control) = Run::new(source, Arc::new(pipeline), settings);
+    let (run, control) = Run::new(source, Arc::new(pipeline), settings);
+    watch(&id, control);
     tracing::info!(group = config.kafka.group, topics = ?config.kafka.topics, "running");
     run.until(shutdown).await
 }

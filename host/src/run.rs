@@ -53,6 +53,8 @@ pub struct Run<S, T: Transform, D, K> {
     /// The version at which a plugin's keys were held: only another one is worth a try.
     held_at: HashMap<Arc<str>, Version>,
     commands: Commands,
+    /// Whether there was an assignment, be it an empty one.
+    joined: bool,
 }
 
 /// What the loop is told.
@@ -93,6 +95,7 @@ impl<S: Source, T: Transform, D: Deliver, K: Settle> Run<S, T, D, K> {
             parked_at: Instant::now(),
             held_at: HashMap::new(),
             commands,
+            joined: false,
         };
         (run, control)
     }
@@ -219,6 +222,7 @@ impl<S: Source, T: Transform, D: Deliver, K: Settle> Run<S, T, D, K> {
         match event {
             Event::Records(records) => records.into_iter().for_each(|record| self.take(record)),
             Event::Assigned(assigned) => {
+                self.joined = true;
                 for stay in assigned {
                     tracing::info!(topic = %stay.assignment.topic, partition = stay.assignment.partition, committed = stay.committed, "assigned");
                     self.ledger.assign(stay.assignment, stay.committed, &stay.metadata);
@@ -368,7 +372,7 @@ impl<S: Source, T: Transform, D: Deliver, K: Settle> Run<S, T, D, K> {
             undecided,
         });
         let held = self.lanes.held().map(|(cause, lanes)| HeldLanes { cause: cause.clone(), lanes });
-        self.commands.publish(Status { load, partitions: partitions.collect(), held: held.collect() });
+        self.commands.publish(Status { joined: self.joined, load, partitions: partitions.collect(), held: held.collect() });
     }
 }
 

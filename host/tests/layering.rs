@@ -2,6 +2,8 @@
 //!
 //! A stage never imports another stage. `run` and `pipeline` join them, `app` and the commands pick who does the work.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, and so may what only tests call")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! Reload with the real engine and real files: what a fake loader cannot show.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, and so may what only tests call")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -2,6 +2,7 @@
 //! `docs/guide/metrics.md` explains each.
 
 mod book;
+mod histogram;
 mod named;
 mod process;
 
@@ -12,10 +13,10 @@ use std::time::Duration;
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
+use self::histogram::Histogram;
 use self::named::{Named, Numbered};
 use crate::outcome::{Cause, Outcome, Reason};
 
@@ -31,6 +32,36 @@ pub struct Metrics {
     commits_failed: Counter,
     settled_before: Counter,
     window: Window,
+}
+
+/// How a plugin's records ended so far. Quantiles are estimates, within the buckets of `keyway_record_seconds`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PluginCounts {
+    /// Records delivered.
+    pub delivered: u64,
+    /// Records skipped.
+    pub skipped: u64,
+    /// Records given up, their dead letters acknowledged.
+    pub dead_lettered: u64,
+    /// Half of the records ended within this time from their arrival; none before the first.
+    pub p50: Option<Duration>,
+    /// 99 of 100 did.
+    pub p99: Option<Duration>,
+}
+
+/// What a destination answered so far. Quantiles are estimates, within the buckets of `keyway_reply_seconds`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DestinationCounts {
+    /// Attempts that have ended, with a reply or without.
+    pub replies: u64,
+    /// Of these, answered with success.
+    pub done: u64,
+    /// Requests that were sent again.
+    pub retries: u64,
+    /// Half of the replies came within this time; none before the first.
+    pub p50: Option<Duration>,
+    /// 99 of 100 did.
+    pub p99: Option<Duration>,
 }
 
 /// From a record's arrival to its end. Five seconds and more is where breakers and backoff act.
@@ -66,8 +97,8 @@ impl Default for PluginMetrics {
             held_by_plugin: Counter::default(),
             held_unrouted: Counter::default(),
             failures: Default::default(),
-            record_seconds: Histogram::new(RECORD_SECONDS),
-            call_cpu_seconds: Histogram::new(CALL_SECONDS),
+            record_seconds: Histogram::new(&RECORD_SECONDS),
+            call_cpu_seconds: Histogram::new(&CALL_SECONDS),
         }
     }
 }
@@ -106,7 +137,7 @@ impl Default for DestinationMetrics {
     fn default() -> DestinationMetrics {
         DestinationMetrics {
             replies: Default::default(),
-            reply_seconds: Histogram::new(REPLY_SECONDS),
+            reply_seconds: Histogram::new(&REPLY_SECONDS),
             retries: Counter::default(),
             breaker: Mutex::default(),
             breaker_moves: Counter::default(),
@@ -158,7 +189,7 @@ impl Metrics {
                 Outcome::Held(Cause::Unrouted) => plugin.held_unrouted.inc(),
             };
             if !matches!(outcome, Outcome::Held(_)) {
-                plugin.record_seconds.observe(elapsed.as_secs_f64());
+                plugin.record_seconds.observe(elapsed);
             }
         });
     }
@@ -175,7 +206,7 @@ impl Metrics {
 
     /// A guest call ended after so much CPU time.
     pub fn call(&self, plugin: &str, cpu: Duration) {
-        self.plugins.with(plugin, |plugin| plugin.call_cpu_seconds.observe(cpu.as_secs_f64()));
+        self.plugins.with(plugin, |plugin| plugin.call_cpu_seconds.observe(cpu));
     }
 
     /// A destination answered an attempt (`None`: no answer) after so long. The time counts where there was an answer.
@@ -183,7 +214,7 @@ impl Metrics {
         self.destinations.with(destination, |destination| {
             destination.replies[status_label(status)].inc();
             if status.is_some() {
-                destination.reply_seconds.observe(elapsed.as_secs_f64());
+                destination.reply_seconds.observe(elapsed);
             }
         });
     }
@@ -239,6 +270,40 @@ impl Metrics {
     /// Records that were parked and are no longer in Kafka.
     pub fn gone(&self, topic: &str, partition: i32, records: u64) {
         self.gone.with(topic, partition, |gone| gone.inc_by(records));
+    }
+
+    /// The lag of a partition of this host, once Kafka has told it.
+    pub fn lag_of(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.lag.get(topic, partition).map(|lag| lag.get())
+    }
+
+    /// What there is to say of a plugin; all at zero before its first record.
+    pub fn plugin(&self, name: &str) -> PluginCounts {
+        let counts = self.plugins.get(name).map(|plugin| PluginCounts {
+            delivered: plugin.delivered.get(),
+            skipped: plugin.skipped.get(),
+            dead_lettered: plugin.dead_lettered.get(),
+            p50: plugin.record_seconds.quantile(0.50),
+            p99: plugin.record_seconds.quantile(0.99),
+        });
+        counts.unwrap_or_default()
+    }
+
+    /// Records that no plugin claimed.
+    pub fn unrouted(&self) -> PluginCounts {
+        self.plugin("")
+    }
+
+    /// What there is to say of a destination; all at zero before its first reply.
+    pub fn destination(&self, name: &str) -> DestinationCounts {
+        let counts = self.destinations.get(name).map(|destination| DestinationCounts {
+            replies: destination.replies.iter().map(Counter::get).sum(),
+            done: destination.replies[0].get(),
+            retries: destination.retries.get(),
+            p50: destination.reply_seconds.quantile(0.50),
+            p99: destination.reply_seconds.quantile(0.99),
+        });
+        counts.unwrap_or_default()
     }
 
     /// How long the loop has not told its window: about a second while it is well, and since the beginning before its first word.

@@ -11,6 +11,8 @@ const COMMANDS_MAX: usize = 16;
 /// What the loop looks like, made anew every second.
 #[derive(Debug, Clone, Default)]
 pub struct Status {
+    /// Whether the group has let this host in. It may own no partition all the same.
+    pub joined: bool,
     /// What the lanes hold.
     pub load: Load,
     /// Per partition of this host.
@@ -68,6 +70,11 @@ impl Control {
         let (answer, answered) = oneshot::channel();
         self.commands.send((command, answer)).await.ok()?;
         answered.await.ok()
+    }
+
+    /// Waits until the group has let this host in; false when the loop ended before.
+    pub async fn joined(&self) -> bool {
+        self.status.clone().wait_for(|status| status.joined).await.is_ok()
     }
 
     /// The loop as it was within the last second.

@@ -40,6 +40,11 @@ impl<H: Default> Named<H> {
         act(&insert(&self.map, name.into()))
     }
 
+    /// The handles of this name, if there are any.
+    pub(super) fn get(&self, name: &str) -> Option<Arc<H>> {
+        self.map.load().get(name).map(Arc::clone)
+    }
+
     /// All of them, by name.
     pub(super) fn sorted(&self) -> Vec<(Arc<str>, Arc<H>)> {
         let mut all: Vec<_> = self.map.load().iter().map(|(name, handles)| (Arc::clone(name), Arc::clone(handles))).collect();
@@ -68,6 +73,11 @@ impl<H: Default> Numbered<H> {
             return act(handles);
         }
         act(&insert(&self.map, key))
+    }
+
+    /// The handles of this partition, if there are any.
+    pub(super) fn get(&self, topic: &str, partition: i32) -> Option<Arc<H>> {
+        self.map.load().get(&(Arc::from(topic), partition)).map(Arc::clone)
     }
 
     /// Forgets a partition.

@@ -71,6 +71,21 @@ fn a_new_host_says_nothing_of_what_it_has_not_seen() {
 }
 
 #[test]
+fn quantiles_lie_within_their_buckets() {
+    let metrics = Metrics::new();
+    assert_eq!(metrics.plugin("order").p50, None);
+    for _ in 0..98 {
+        metrics.record_done(Some("order"), &Outcome::Delivered, Duration::from_millis(4));
+    }
+    metrics.record_done(Some("order"), &Outcome::Skipped, Duration::from_millis(700));
+    metrics.record_done(Some("order"), &Outcome::DeadLettered(Reason::Refused), Duration::from_secs(1_000));
+    let counts = metrics.plugin("order");
+    assert_eq!((counts.delivered, counts.skipped, counts.dead_lettered), (98, 1, 1));
+    assert!((0.0025..=0.005).contains(&counts.p50.unwrap().as_secs_f64()), "{counts:?}");
+    assert!((0.5..=1.0).contains(&counts.p99.unwrap().as_secs_f64()), "{counts:?}");
+}
+
+#[test]
 fn names_are_bounded() {
     let metrics = Metrics::new();
     for number in 0..2_100 {
