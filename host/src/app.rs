@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -167,7 +168,18 @@ async fn serve_watched<T: Transform>(
     let (run, control) = Run::new(source, Arc::new(pipeline), settings);
     watch(&id, control);
     tracing::info!(group = config.kafka.group, topics = ?config.kafka.topics, "running");
-    run.until(shutdown).await
+    // On a worker of the runtime, where the records' tasks are: whoever waits here has a thread of its own, and each record would cost
+    // two wake-ups of another thread.
+    let (stop, stopped) = oneshot::channel::<()>();
+    let mut running = tokio::spawn(run.until(async { stopped.await.unwrap_or_default() }));
+    let ended = tokio::select! {
+        ended = &mut running => ended,
+        () = shutdown => {
+            drop(stop);
+            running.await
+        }
+    };
+    ended.unwrap_or_else(|error| Err(format!("the loop failed, which is a defect of Keyway: {error}")))
 }
 
 /// A sandbox that compiles in a child process of the same program.

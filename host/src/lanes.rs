@@ -30,8 +30,9 @@ const PARKED_MAX: usize = 1_000_000;
 /// of the window is large, long enough to leave any ordinary request alone.
 const SLOW_AFTER: Duration = Duration::from_secs(1);
 
-/// Parked records of one lane that are fetched at once, so that a released lane does not ask Kafka for each record by itself.
-const FETCH_AHEAD: usize = 32;
+/// Parked records of one lane that are fetched at once, so that a released lane does not ask Kafka for each record by itself; and records of a
+/// slow lane that are not parked at first, so that it does not have to ask at all while it moves.
+const FETCH_AHEAD: usize = 8;
 
 /// A record with the right to settle it.
 #[derive(Debug)]
@@ -291,20 +292,25 @@ impl Lanes {
         self.held.iter().map(|(cause, lanes)| (cause, lanes.len()))
     }
 
-    /// Makes room: turns records of held and of slow lanes into offsets. Says how many.
+    /// Makes room: turns records that cannot start soon into offsets. Says how many. First those of held lanes and the far end of slow ones and of
+    /// those that wait for parked records themselves; where that is not enough, all that waits behind a parked record.
     pub fn park(&mut self) -> usize {
+        let gently = self.park_behind(FETCH_AHEAD);
+        gently + if self.fits(0) { 0 } else { self.park_behind(0) }
+    }
+
+    /// Parks, but leaves this many records at the head of a lane that may move.
+    fn park_behind(&mut self, keep: usize) -> usize {
         let now = Instant::now();
         let mut parked = 0;
         for lane in self.lanes.values_mut() {
-            let parkable = match lane.state {
-                State::Held(_) => true,
-                State::Busy { since, .. } => now.duration_since(since) >= SLOW_AFTER,
-                State::Ready => false,
+            let keep = match lane.state {
+                State::Held(_) => 0,
+                State::Busy { since, .. } if now.duration_since(since) >= SLOW_AFTER => keep.max(1),
+                State::Ready if lane.queue.front().is_some_and(|first| first.record.is_none()) => keep,
+                State::Busy { .. } | State::Ready => continue,
             };
-            if !parkable {
-                continue;
-            }
-            for waiting in &mut lane.queue {
+            for waiting in lane.queue.iter_mut().skip(keep) {
                 if self.parked + parked >= PARKED_MAX {
                     break;
                 }
@@ -371,7 +377,8 @@ impl Lanes {
     fn parked_at(&mut self, position: Position) -> Option<(&mut Lane, usize, LaneId)> {
         let id = self.fetching.remove(&position)?;
         let lane = self.lanes.get_mut(&id)?;
-        let index = lane.queue.iter().take(FETCH_AHEAD).position(|waiting| waiting.position() == position)?;
+        // One further back where the lane's first record was held again meanwhile.
+        let index = lane.queue.iter().take(FETCH_AHEAD + 1).position(|waiting| waiting.position() == position)?;
         self.reserved -= lane.queue[index].weight;
         Some((lane, index, id))
     }

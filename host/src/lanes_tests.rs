@@ -120,8 +120,8 @@ fn a_full_window_parks_what_is_held_and_fetches_it_again_in_order() {
 #[tokio::test(start_paused = true)]
 async fn the_queue_behind_a_slow_record_is_parked_and_no_other() {
     let (mut feed, mut lanes) = (Feed::new(1), lanes(1 << 20));
-    for key in ["slow", "slow", "slow"] {
-        feed.push(&mut lanes, Some(key));
+    for _ in 0..FETCH_AHEAD + 3 {
+        feed.push(&mut lanes, Some("slow"));
     }
     let _slow = lanes.start().unwrap();
     tokio::time::advance(SLOW_AFTER).await;
@@ -130,6 +130,47 @@ async fn the_queue_behind_a_slow_record_is_parked_and_no_other() {
     }
     let _quick = lanes.start().unwrap();
     assert_eq!(lanes.park(), 2);
+}
+
+/// A window that is full of what waits behind parked records must not be emptied one record at a time.
+#[tokio::test(start_paused = true)]
+async fn what_waits_behind_parked_records_makes_room_for_them() {
+    let (mut feed, mut lanes) = (Feed::new(1), lanes(20_000));
+    let keys: Vec<String> = (0..4).map(|key| key.to_string()).collect();
+    let mut fill = |lanes: &mut Lanes| {
+        while lanes.has_room() {
+            let key = &keys[feed.next as usize % keys.len()];
+            feed.push(lanes, Some(key));
+        }
+    };
+    fill(&mut lanes);
+    let busy: Vec<(LaneId, Job)> = std::iter::from_fn(|| lanes.start()).collect();
+    assert_eq!(busy.len(), 4);
+    tokio::time::advance(SLOW_AFTER).await;
+    // All is parked that can be, and the window fills again behind it.
+    lanes.park_behind(1);
+    fill(&mut lanes);
+    for (lane, _) in busy {
+        lanes.finish(lane);
+    }
+    let (mut rounds, mut asked) = (0, 0);
+    while lanes.load().parked > 0 && rounds < 100 {
+        rounds += 1;
+        while let Some((lane, _)) = lanes.start() {
+            lanes.finish(lane);
+        }
+        if !lanes.has_room() {
+            lanes.park();
+        }
+        for (_, offsets) in lanes.wanted() {
+            asked += offsets.len();
+            for offset in offsets {
+                lanes.fetched(feed.record(offset, Some(&keys[offset as usize % keys.len()])));
+            }
+        }
+    }
+    assert_eq!(lanes.load().parked, 0, "after {rounds} rounds");
+    assert!(asked >= 4 * rounds, "{asked} records in {rounds} rounds");
 }
 
 #[test]

@@ -12,15 +12,16 @@ use wasmtime::{Store, UpdateDeadline, WasmBacktrace};
 use super::bindings::{self, ExchangeLists, replies, transform, types};
 use super::component::Code;
 use super::imports::Line;
-use super::slow_lane::Meter;
+use super::slow_lane::{Meter, thread_time};
 use super::state::{At, State};
 use crate::outcome::{Body, Exchange, Failure, Next, Reason, Request, Verdict};
 use crate::plugin::Description;
 use crate::policy::Limits;
 use crate::record::Record;
 
-/// Ticks that a call may run before it yields for the first time: at least one whole tick, at most two.
-const FIRST_SLICE: u64 = 2;
+/// CPU time after which a call counts as slow at a tick. A tick alone says only that time has passed: on a busy machine the thread may have
+/// stood still, and a quick call would be moved for nothing.
+const SLOW_AFTER: Duration = Duration::from_micros(500);
 /// Handles to resources that a guest may hold at once; no known guest of this contract holds more than a few.
 const HANDLES_MAX: usize = 1_000;
 /// Bytes of a failure's detail; dead letters carry it in a header.
@@ -129,9 +130,23 @@ fn arm(store: &mut Store<State>, limits: &Limits, meter: Arc<Meter>) {
     store.limiter(|state| &mut state.limiter);
     store.set_hostcall_fuel(hostcall_fuel(limits));
     store.set_max_component_handles(HANDLES_MAX);
-    store.set_epoch_deadline(FIRST_SLICE);
+    store.set_epoch_deadline(1);
     let budget = limits.cpu;
-    store.epoch_deadline_callback(move |_| if meter.used() >= budget { Err(CpuUsedUp.into()) } else { Ok(UpdateDeadline::Yield(1)) });
+    let mut first_tick = None;
+    store.epoch_deadline_callback(move |_| {
+        let used = meter.used();
+        if used >= budget {
+            return Err(CpuUsedUp.into());
+        }
+        // In the first slice, from the first tick on, the thread's own clock decides. Reading it is a system call, which a quick call never makes.
+        if used.is_zero() {
+            let now = thread_time();
+            if now - *first_tick.get_or_insert(now) < SLOW_AFTER {
+                return Ok(UpdateDeadline::Continue(1));
+            }
+        }
+        Ok(UpdateDeadline::Yield(1))
+    });
 }
 
 /// What wasmtime counts as copied out of the guest: the output itself, and the host's structs for as many requests and headers as are allowed.

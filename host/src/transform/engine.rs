@@ -10,9 +10,9 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 
 use crate::policy::Limits;
 
-/// How often the epoch moves on, and so how long a guest runs at most before the host may look at it. Ten times shorter than what a person or a
-/// heartbeat would notice, and 500 wake-ups a second cost no measurable share of a core.
-pub(super) const TICK: Duration = Duration::from_millis(2);
+/// How often the epoch moves on, and so how long a guest runs at most before the host may look at it. Far shorter than what a person or a
+/// heartbeat would notice, and a thousand wake-ups a second cost less than a hundredth of a core.
+pub(super) const TICK: Duration = Duration::from_millis(1);
 
 /// The largest linear memory that any limit can allow, far below the 4 GiB that are reserved.
 pub(super) const MEMORY_MAX: usize = Limits::MEMORY_MAX;
