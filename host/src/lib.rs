@@ -45,6 +45,8 @@ pub mod build;
 
 pub mod app;
 
+pub mod demo;
+
 pub mod cli;
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod build;
 mod check;
 mod curl;
 mod dead_letters;
+mod demo;
 mod difference;
 mod exit;
 mod new;
@@ -56,6 +57,8 @@ pub enum Command {
     Try(try_plugin::Try),
     /// Run a plugin's cases (`NAME.cases/*.json`) and show what differs
     Test(test_plugin::Test),
+    /// Play a whole bridge in this process for half a minute: broker, plugins, destinations; needs no Kafka
+    Demo(demo::Demo),
     /// Compile one component from standard input to standard output; the host calls itself so
     #[command(name = worker::COMMAND, hide = true)]
     CompileWorker,
@@ -68,6 +71,8 @@ impl Command {
     pub fn usual_log(&self) -> &'static str {
         match self {
             Command::Run(_) => "info",
+            // Its own words tell the story; that a destination fails is a part of it.
+            Command::Demo(_) => "error",
             _ => "warn",
         }
     }
@@ -82,6 +87,7 @@ impl Command {
             Command::Route(command) => command.execute(),
             Command::Try(command) => command.execute(),
             Command::Test(command) => command.execute(),
+            Command::Demo(command) => command.execute(),
             Command::CompileWorker if worker::main() => Exit::Done,
             Command::CompileWorker => Exit::Failed,
             Command::DeadLetters(command) => command.execute(),
