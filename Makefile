@@ -6,7 +6,7 @@ CARGO ?= cargo
 KEYWAY := target/release/keyway
 
 # What `make test` runs, cheap before dear.
-STEPS := fmt clippy doc unit guests build e2e
+STEPS := fmt clippy doc guests unit build e2e demo-run
 
 .DEFAULT_GOAL := help
 .PHONY: help setup-demo setup demo test fmt clippy doc unit guests build e2e demo-run deny bench
