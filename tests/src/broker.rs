@@ -114,7 +114,7 @@ fn free_port() -> Result<u16, String> {
 /// Runs in a shell that ends the broker and removes its data when the pipe to its standard input closes, which is when this process ends in
 /// whatever way.
 const WATCH: &str = r#"
-trap '' INT
+trap '' INT TERM HUP
 data=$1; shift
 "$@" >"$data/kafka.log" 2>&1 </dev/null &
 echo started
@@ -199,7 +199,7 @@ fn in_docker() -> Result<Broker, String> {
         return Err(String::from_utf8_lossy(&started.stderr).trim().to_owned());
     }
     let mut guard = Command::new("sh")
-        .args(["-c", "trap '' INT; echo started; cat >/dev/null; docker rm --force \"$1\" >/dev/null 2>&1", "sh", &name])
+        .args(["-c", "trap '' INT TERM HUP; echo started; cat >/dev/null; docker rm --force \"$1\" >/dev/null 2>&1", "sh", &name])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
