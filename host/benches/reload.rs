@@ -3,6 +3,8 @@
 //! `cargo bench -p keyway --bench reload`, after the plugins are built. `KEYWAY_BENCH_PLUGINS=1000` sets their number, `KEYWAY_BENCH_GUEST=FILE` the
 //! component of which each is a copy under another hash.
 
+#![expect(clippy::print_stdout, reason = "a benchmark is read where it is run")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

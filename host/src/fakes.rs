@@ -95,6 +95,7 @@ pub(crate) struct Prompter {
 }
 
 impl Script {
+    #[expect(clippy::disallowed_methods, reason = "a test knows how much it sends")]
     pub(crate) fn new(broker: &Broker) -> (Script, Prompter) {
         let (control, hear_control) = mpsc::unbounded_channel();
         let (records, hear_records) = mpsc::unbounded_channel();

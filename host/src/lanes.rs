@@ -337,7 +337,8 @@ impl Lanes {
                     continue;
                 }
                 // One is always let in when nothing else is under way, however large it is: else nothing would ever move again.
-                if !self.fits(reserved + self.reserved + waiting.weight) && !(self.in_progress == 0 && self.fetching.is_empty()) {
+                let is_idle = self.in_progress == 0 && self.fetching.is_empty();
+                if !is_idle && !self.fits(reserved + self.reserved + waiting.weight) {
                     self.unfetched.push_front(id);
                     self.reserved += reserved;
                     return sorted(wanted);

@@ -1,5 +1,7 @@
 //! The real program as its own compile worker.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, and so may what only tests call")]
+
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -1,6 +1,8 @@
 //! Compiled fixtures of every released version of the contract, in today's host. They are what users have built, so they are never built again
 //! (`wit/README.md`).
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, and so may what only tests call")]
+
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;

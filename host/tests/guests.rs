@@ -2,6 +2,8 @@
 //!
 //! A guest without a test fails here: the example plugins are tested by their cases, the hostile guests by the tables below.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, and so may what only tests call")]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};

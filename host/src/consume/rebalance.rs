@@ -126,10 +126,12 @@ impl Context {
             // Whatever the loop answers, only what is being revoked is committed here.
             let marks: Vec<Mark> = marks.into_iter().filter(|mark| ended.iter().any(|ended| ended.id == mark.assignment.id)).collect();
             // Lost partitions have another owner already, whose commits must not be overwritten; ask again, since they may have been lost while draining.
-            if !marks.is_empty() && !lost && !consumer.assignment_lost() {
-                if let Err(error) = self.last_commit(&marks) {
-                    tracing::warn!(error, "partitions go without their last commit; what it covered is sent again");
-                }
+            if !marks.is_empty()
+                && !lost
+                && !consumer.assignment_lost()
+                && let Err(error) = self.last_commit(&marks)
+            {
+                tracing::warn!(error, "partitions go without their last commit; what it covered is sent again");
             }
         }
         self.expected.lock().unwrap_or_else(PoisonError::into_inner).retain(|(assignment, _)| self.stays.has(assignment));

@@ -107,6 +107,7 @@ fn tick(engine: &Engine) -> wasmtime::Result<()> {
             while let Some(engine) = engine.upgrade() {
                 engine.increment_epoch();
                 drop(engine);
+                #[expect(clippy::disallowed_methods, reason = "a thread of the operating system, on which no task runs")]
                 std::thread::sleep(TICK);
             }
         })

@@ -6,14 +6,14 @@ use e2e::{Broker, Message};
 const KEYS: usize = 1_000;
 
 /// A load, the same for every run of the same size.
-pub struct Load {
+pub(crate) struct Load {
     messages: Vec<Message>,
     /// Requests that the records become.
-    pub requests: usize,
+    pub(crate) requests: usize,
 }
 
 impl Load {
-    pub fn new(records: usize) -> Load {
+    pub(crate) fn new(records: usize) -> Load {
         let mut random = fastrand::Rng::with_seed(2026);
         let zipf = Zipf::new(KEYS);
         let mut requests = 0;
@@ -28,15 +28,15 @@ impl Load {
         Load { messages, requests }
     }
 
-    pub fn records(&self) -> usize {
+    pub(crate) fn records(&self) -> usize {
         self.messages.len()
     }
 
-    pub fn mean_bytes(&self) -> usize {
+    pub(crate) fn mean_bytes(&self) -> usize {
         self.messages.iter().map(|message| message.payload.as_ref().map_or(0, Vec::len)).sum::<usize>() / self.messages.len().max(1)
     }
 
-    pub fn produce(&self, broker: &Broker, topic: &str) {
+    pub(crate) fn produce(&self, broker: &Broker, topic: &str) {
         broker.produce(topic, self.messages.iter().cloned());
     }
 }

@@ -12,14 +12,14 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 
-pub struct Sink {
+pub(crate) struct Sink {
     address: SocketAddr,
     count: Arc<AtomicUsize>,
 }
 
 impl Sink {
     /// On a thread of its own, which ends with the program.
-    pub fn start() -> Sink {
+    pub(crate) fn start() -> Sink {
         let count = Arc::new(AtomicUsize::new(0));
         let counting = Arc::clone(&count);
         let (bound, address) = std::sync::mpsc::channel();
@@ -50,16 +50,16 @@ impl Sink {
         Sink { address: address.recv().expect("the server to start"), count }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    pub fn reset(&self) {
+    pub(crate) fn reset(&self) {
         self.count.store(0, Ordering::Relaxed);
     }
 
     /// Waits until so many requests have come; says when.
-    pub fn await_count(&self, count: usize, deadline: Duration) -> Instant {
+    pub(crate) fn await_count(&self, count: usize, deadline: Duration) -> Instant {
         let begun = Instant::now();
         while self.count.load(Ordering::Relaxed) < count {
             assert!(begun.elapsed() < deadline, "{} of {count} requests after {deadline:?}", self.count.load(Ordering::Relaxed));

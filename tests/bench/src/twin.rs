@@ -21,7 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 type Code = fn(&keyway_sdk::Message) -> keyway_sdk::Verdict;
 
 /// Runs until SIGTERM.
-pub fn run(config: &Path) -> Result<(), String> {
+pub(crate) fn run(config: &Path) -> Result<(), String> {
     let config = config::load(config).map_err(|report| report.to_string())?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
     runtime.block_on(async {

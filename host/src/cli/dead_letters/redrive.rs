@@ -237,6 +237,7 @@ fn at_interrupt() -> CancellationToken {
         if ctrl_c().await.is_ok() {
             stopping.cancel();
             if ctrl_c().await.is_ok() {
+                #[expect(clippy::disallowed_methods, reason = "whoever asks twice no longer wants to wait")]
                 std::process::exit(1);
             }
         }

@@ -72,6 +72,7 @@ async fn run(seed: u64) {
     });
     let recovery = Arc::new(Notify::new());
     let destination = Arc::new(Destination::over(script, &policy, Arc::clone(&recovery), Metrics::new()).unwrap());
+    #[expect(clippy::disallowed_methods, reason = "a test knows how much it sends")]
     let (back, mut returned) = mpsc::unbounded_channel();
     let mut tasks = JoinSet::new();
     let total = random.usize(1..80);

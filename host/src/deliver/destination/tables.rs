@@ -97,6 +97,7 @@ async fn breaker() {
     let script = Script::new(move |_, _| async move { reply(if start.elapsed() < Duration::from_secs(22) { 503 } else { 200 }, &[]) });
     let breaker = Breaker { failure_ratio: 0.5, minimum: 20, window: Duration::from_secs(10), open_for: Duration::from_secs(10) };
     let destination = over(&script, &config::Destination { breaker, ..settings() });
+    #[expect(clippy::disallowed_methods, reason = "a test knows how much it sends")]
     let (back, mut returned) = tokio::sync::mpsc::unbounded_channel();
     let begin = |key: usize| {
         let (destination, back) = (Arc::clone(&destination), back.clone());

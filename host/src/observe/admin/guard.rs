@@ -36,7 +36,7 @@ impl Guard {
     /// Whether the request was meant for this server. Holds for every path.
     pub(super) fn check_target(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
         let host = uri.authority().map(|authority| authority.as_str()).or_else(|| headers.get(HOST)?.to_str().ok());
-        if self.address.ip().is_loopback() && !host.is_some_and(|host| names_loopback(host)) {
+        if self.address.ip().is_loopback() && !host.is_some_and(names_loopback) {
             return Err(Refused::Misdirected("the `Host` header does not name this machine: use `localhost` or the address itself"));
         }
         if let Some(origin) = headers.get(ORIGIN) {
