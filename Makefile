@@ -9,7 +9,7 @@ KEYWAY := target/release/keyway
 STEPS := fmt clippy doc guests unit build e2e demo-run
 
 .DEFAULT_GOAL := help
-.PHONY: help setup-demo setup demo test fmt clippy doc unit guests build e2e demo-run deny bench
+.PHONY: help setup-demo setup demo test fmt clippy doc unit guests build e2e demo-run deny bench languages
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -55,5 +55,10 @@ deny: ## Check licences, advisories and bans of the dependencies (needs cargo-de
 	  echo "  hint: cargo install --locked cargo-deny"; exit 1; }
 	$(CARGO) deny check
 
-bench: guests ## Measure.
-	$(CARGO) bench -p keyway
+bench: guests build ## Measure: the parts by themselves, and the whole beside a native twin.
+	$(CARGO) bench --locked -p keyway
+	$(CARGO) run --release --locked -p bench
+
+languages: ## Install the tools of the other languages, and hold every SDK to the same requests.
+	scripts/setup-languages.sh
+	KEYWAY_LANGUAGES=all $(CARGO) test --release --locked -p keyway --test conformance -- --ignored

@@ -128,6 +128,7 @@ async fn conformance(language: Language) -> Result<(), String> {
 macro_rules! conforms {
     ($($test:ident: $language:ident),+) => {
         $(#[tokio::test(flavor = "multi_thread")]
+        #[ignore = "takes the tools of all languages and some minutes; `make languages` runs it"]
         async fn $test() {
             if let Err(why) = conformance(Language::$language).await {
                 panic!("{why}");

@@ -1,5 +1,7 @@
 //! The bridge as a whole: nothing is lost, order per key is kept, and what comes again is the same.
 
+#![expect(clippy::print_stderr, reason = "figures are read where the test is run")]
+
 use std::time::Duration;
 
 use e2e::traffic::{Sent, Traffic, check, guest, requests};
@@ -51,7 +53,6 @@ fn after_a_crash_nothing_is_lost_and_what_comes_again_is_the_same() {
     let summary = check(&broker.read(&topic), requests, &destination.seen());
     // What was in flight, and what had settled since the last commit: at most a few commit intervals of it.
     assert!(summary.repeats <= 3 * 10 * most, "{summary:?}, {most} in flight");
-    #[expect(clippy::print_stderr, reason = "figures are read where the test is run")]
     eprintln!("three crashes: {summary:?}, at most {most} in flight");
 }
 
@@ -93,7 +94,6 @@ fn hosts_that_join_and_leave_keep_the_order_of_every_key() {
     let mut third = host(broker, &topic, &group, &destinations[2]).start();
     broker.await_settled(&group, &topic, RUN);
     assert!(second.terminate().success() && third.terminate().success());
-    #[expect(clippy::print_stderr, reason = "figures are read where the test is run")]
     eprintln!("the three hosts made {}, {} and {} requests", seen_by(0), seen_by(1), seen_by(2));
     let mut seen: Vec<Seen> = destinations.iter().flat_map(|destination| destination.seen().clone()).collect();
     seen.sort_by_key(|seen| seen.at);

@@ -368,6 +368,7 @@ async fn a_crowd_is_turned_away_and_called_back() {
     });
     let destination = over(&script, &settings());
     let total = 20_000;
+    #[expect(clippy::disallowed_methods, reason = "a test knows how much it sends")]
     let (back, mut returned) = tokio::sync::mpsc::unbounded_channel();
     let start = |key: usize| {
         let (destination, back) = (Arc::clone(&destination), back.clone());
