@@ -26,9 +26,10 @@ const IN_PROGRESS_MAX: usize = 8_192;
 /// Records parked as offsets. Each costs 64 bytes and, where every key is another, a lane of about 200: some 250 MB at the most.
 const PARKED_MAX: usize = 1_000_000;
 
-/// A lane whose record has been in progress for so long is slow: its queue may be parked. Short enough to act before a hung destination's share
-/// of the window is large, long enough to leave any ordinary request alone.
-const SLOW_AFTER: Duration = Duration::from_secs(1);
+/// A lane whose record has been in progress for so long is slow: the far end of its queue may be parked. Reading records again costs far more than
+/// keeping them, so this is well above what a request waits for its turn while all is well; and below the ten seconds after which a
+/// destination that hangs is noticed by its timeouts, and holds its lanes.
+const SLOW_AFTER: Duration = Duration::from_secs(5);
 
 /// Parked records of one lane that are fetched at once, so that a released lane does not ask Kafka for each record by itself; and records of a
 /// slow lane that are not parked at first, so that it does not have to ask at all while it moves.

@@ -137,8 +137,17 @@ impl Reader {
             if work.closed {
                 return None;
             }
-            if let Some(next) = work.partitions.pop_front() {
-                return Some(next);
+            if let Some((assignment, mut offsets)) = work.partitions.pop_front() {
+                // All that is wanted of one partition is read in one pass: a seek costs as much as a thousand records.
+                work.partitions.retain_mut(|(other, more)| {
+                    let same = other.id == assignment.id;
+                    if same {
+                        offsets.append(more);
+                    }
+                    !same
+                });
+                offsets.make_contiguous().sort_unstable();
+                return Some((assignment, offsets));
             }
             work = self.wanted.more.wait(work).unwrap_or_else(PoisonError::into_inner);
         }
