@@ -1,4 +1,4 @@
-//! The host as it is at one moment: what `/api/status` answers and `keyway status` shows.
+//! The host as it is at one moment: what `/api/status` answers.
 //!
 //! Plain data with the names that go over the wire. Fields are added, never renamed or taken away; whoever reads it skips what it does not know.
 //! Times are milliseconds since the epoch.

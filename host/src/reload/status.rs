@@ -1,4 +1,4 @@
-//! What reload shows of itself: plain data, for metrics, the admin API and `keyway status`.
+//! What reload shows of itself: plain data, for metrics and the admin API.
 
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -108,7 +108,7 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Looks at the directory now, and examines again what was refused (not what is quarantined). For `SIGHUP` and `keyway reload`.
+    /// Looks at the directory now, and examines again what was refused (not what is quarantined). For `SIGHUP` and `POST /api/reload`.
     pub fn rescan(&self) {
         self.ask();
     }
