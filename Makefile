@@ -32,8 +32,8 @@ fmt: ## Check the format of the code.
 clippy: ## Lint everything; a warning is an error.
 	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
 
-doc: ## Build the documentation; a warning is an error.
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --workspace --no-deps
+doc: ## Build the documentation, that of private items too; a warning is an error.
+	RUSTDOCFLAGS="-D warnings --document-private-items" $(CARGO) doc --release --locked --workspace --no-deps
 
 unit: ## Run the tests that need no Kafka.
 	$(CARGO) test --release --locked --workspace --exclude e2e
