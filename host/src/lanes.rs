@@ -10,7 +10,6 @@
 use std::collections::hash_map::{Entry, RandomState};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, Hash};
-use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -26,13 +25,8 @@ const IN_PROGRESS_MAX: usize = 8_192;
 /// Records parked as offsets. Each costs 64 bytes and, where every key is another, a lane of about 200: some 250 MB at the most.
 const PARKED_MAX: usize = 1_000_000;
 
-/// A lane whose record has been in progress for so long is slow: the far end of its queue may be parked. Reading records again costs far more than
-/// keeping them, so this is well above what a request waits for its turn while all is well; and below the ten seconds after which a
-/// destination that hangs is noticed by its timeouts, and holds its lanes.
-const SLOW_AFTER: Duration = Duration::from_secs(5);
-
-/// Parked records of one lane that are fetched at once, so that a released lane does not ask Kafka for each record by itself; and records of a
-/// slow lane that are not parked at first, so that it does not have to ask at all while it moves.
+/// Parked records of one lane that are fetched at once, so that a released lane does not ask Kafka for each record by itself; and records behind a
+/// parked one that are kept at first.
 const FETCH_AHEAD: usize = 8;
 
 /// A record with the right to settle it.
@@ -106,8 +100,8 @@ struct Waiting {
 enum State {
     /// Its first record can start, or is being fetched for it.
     Ready,
-    /// A record of this weight is in progress, since then.
-    Busy { since: Instant, weight: usize },
+    /// A record of this weight is in progress.
+    Busy { weight: usize },
     /// It waits for the cause to go.
     Held(Cause),
 }
@@ -209,7 +203,7 @@ impl Lanes {
             let weight = first.weight;
             match first.into_job() {
                 Ok(job) => {
-                    lane.state = State::Busy { since: Instant::now(), weight };
+                    lane.state = State::Busy { weight };
                     self.in_progress += 1;
                     return Some((id, job));
                 }
@@ -226,7 +220,7 @@ impl Lanes {
     /// The lane's record is settled, or its stay has ended.
     pub fn finish(&mut self, id: LaneId) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let State::Busy { weight, .. } = lane.state else { return };
+        let State::Busy { weight } = lane.state else { return };
         self.bytes -= weight;
         self.records -= 1;
         self.in_progress -= 1;
@@ -293,7 +287,7 @@ impl Lanes {
         self.held.iter().map(|(cause, lanes)| (cause, lanes.len()))
     }
 
-    /// Makes room: turns records that cannot start soon into offsets. Says how many. First those of held lanes and the far end of slow ones and of
+    /// Makes room: turns records that cannot start soon into offsets. Says how many. First those of held lanes and the far end of
     /// those that wait for parked records themselves; where that is not enough, all that waits behind a parked record.
     pub fn park(&mut self) -> usize {
         let gently = self.park_behind(FETCH_AHEAD);
@@ -302,12 +296,10 @@ impl Lanes {
 
     /// Parks, but leaves this many records at the head of a lane that may move.
     fn park_behind(&mut self, keep: usize) -> usize {
-        let now = Instant::now();
         let mut parked = 0;
         for lane in self.lanes.values_mut() {
             let keep = match lane.state {
                 State::Held(_) => 0,
-                State::Busy { since, .. } if now.duration_since(since) >= SLOW_AFTER => keep.max(1),
                 State::Ready if lane.queue.front().is_some_and(|first| first.record.is_none()) => keep,
                 State::Busy { .. } | State::Ready => continue,
             };
