@@ -167,7 +167,7 @@ impl<S: Source, T: Transform, D: Deliver, K: Settle> Run<S, T, D, K> {
             self.parked_at = Instant::now();
             let parked = self.lanes.park();
             if parked > 0 {
-                tracing::debug!(parked, "parked records of held and slow keys");
+                tracing::debug!(parked, "parked records of held keys");
             }
         }
         self.lanes.has_room()
