@@ -41,8 +41,11 @@ impl<C> Slots<C> {
             cause: format!("its key `{key}` is served by the plugin `{holder}` already"),
             hint: Some(format!("take the key out of one of them, or remove `{holder}`")),
         });
-        let Some(slot) = self.slots.get_mut(name) else { return };
         let version = passed.plugin.version.clone();
+        if refusal.is_none() {
+            self.end_trials_over(&passed.plugin.keys, name);
+        }
+        let Some(slot) = self.slots.get_mut(name) else { return };
         if let Some(refusal) = refusal {
             slot.refuse(name, Some(&version), refusal);
             if let Some(decided) = &mut slot.decided {
@@ -82,6 +85,17 @@ impl<C> Slots<C> {
         let others = self.slots.iter().filter(|(name, _)| *name != besides);
         let mut holders = others.filter(|(_, slot)| slot.live.as_ref().is_some_and(|live| live.plugin.keys.contains(key)));
         holders.next().map(|(name, _)| name.clone())
+    }
+
+    /// A key that is handed on cannot be taken back: versions of other plugins that had one of these have nothing to fall back to any more.
+    fn end_trials_over(&mut self, keys: &[Pattern], besides: &PluginName) {
+        for (_, slot) in self.slots.iter_mut().filter(|(name, _)| *name != besides) {
+            let Some(live) = &mut slot.live else { continue };
+            if let Some(trial) = live.trial.take_if(|trial| keys.iter().any(|key| trial.fallback.0.keys.contains(key))) {
+                live.plugin.tally.set_on_trial(false);
+                self.retired.push(trial.fallback.0);
+            }
+        }
     }
 
     /// What serves is other than it was, and these keys are free now: whoever was refused for one of them may have it.

@@ -233,6 +233,19 @@ fn a_version_that_passed_its_trial_is_what_the_next_falls_back_to() {
 }
 
 #[test]
+fn a_version_does_not_come_back_once_its_key_was_handed_on() {
+    let mut bench = Bench::new();
+    bench.deploy(&[("a", 1)], "a", passed("a", 1, &["shared"]));
+    bench.deploy(&[("a", 2)], "a", passed("a", 2, &["a"]));
+    bench.deploy(&[("a", 2), ("b", 1)], "b", passed("b", 1, &["shared"]));
+    bench.observe(100, 0);
+    bench.after(Duration::ZERO);
+    assert_eq!(bench.serving(), ["a 2", "b 1"]);
+    bench.slots.reap();
+    assert!(bench.slots.retired.is_empty(), "nothing keeps the first any more");
+}
+
+#[test]
 fn a_first_version_has_nothing_to_fall_back_to() {
     let mut bench = Bench::new();
     bench.deploy(&[("a", 1)], "a", passed("a", 1, &["a"]));

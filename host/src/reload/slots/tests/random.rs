@@ -49,6 +49,7 @@ struct World {
     /// For the gate: the content as it was when the files were handed over.
     work: BTreeMap<usize, (u8, Known)>,
     stamp: u64,
+    /// Since which look the files are missing.
     gone_since: BTreeMap<usize, Instant>,
     published: Vec<String>,
 }
@@ -59,14 +60,10 @@ impl World {
             Step::Write(name, content) => {
                 self.stamp += 1;
                 self.files.insert(name, (self.stamp, content));
-                self.gone_since.remove(&name);
             }
-            Step::Remove(name) => {
-                if self.files.remove(&name).is_some() {
-                    self.gone_since.insert(name, self.bench.now);
-                }
-            }
+            Step::Remove(name) => drop(self.files.remove(&name)),
             Step::Look => {
+                self.note_gone();
                 let files: Vec<(&str, u64)> = self.files.iter().map(|(name, (stamp, _))| (NAMES[*name], *stamp)).collect();
                 for work in self.bench.slots.look(&look(&files), self.bench.now) {
                     let name = NAMES.iter().position(|name| *name == work.name.as_str()).unwrap();
@@ -84,6 +81,17 @@ impl World {
                 let plugin = serving.iter().find(|plugin| plugin.name.as_str() == NAMES[name]);
                 plugin.iter().for_each(|plugin| (0..faults).for_each(|_| plugin.tally.observed(true)));
                 self.bench.after(Duration::ZERO);
+            }
+        }
+    }
+
+    /// Only looks tell: files that came and went between two of them were never there.
+    fn note_gone(&mut self) {
+        for name in 0..NAMES.len() {
+            if self.files.contains_key(&name) {
+                self.gone_since.remove(&name);
+            } else {
+                self.gone_since.entry(name).or_insert(self.bench.now);
             }
         }
     }
@@ -106,7 +114,10 @@ impl World {
         for name in before {
             let at = NAMES.iter().position(|known| known == name).unwrap();
             let long_gone = self.gone_since.get(&at).is_some_and(|since| self.bench.now >= *since + GRACE);
-            assert!(long_gone || serving.iter().any(|plugin| plugin.name.as_str() == *name), "`{name}` served, its files are there, and it stopped");
+            assert!(
+                long_gone || serving.iter().any(|plugin| plugin.name.as_str() == *name),
+                "`{name}` served, its files were there within the grace, and it stopped"
+            );
         }
         let (now, wake) = (self.bench.now, self.bench.slots.next_wake());
         let waiting = !self.bench.slots.waiting(now).is_empty();
