@@ -175,21 +175,24 @@ impl<S: Source, T: Transform, D: Deliver, K: Settle> Run<S, T, D, K> {
 
     /// Takes what has ended: the one that woke the loop, and those that ended since.
     fn settle(&mut self, first: Result<Finished, JoinError>) {
-        let mut next = Some(first);
-        for _ in 0..SETTLE_AT_ONCE {
-            match next {
-                Some(Ok(finished)) => self.finish(finished),
-                // Aborted: its lane was finished when that was done. A panic is caught where it happens, in the pipeline.
-                Some(Err(error)) if error.is_cancelled() => {}
-                Some(Err(error)) => tracing::error!("a record's task failed, and the record stays undecided: {error}"),
-                None => break,
-            }
-            next = self.tasks.try_join_next();
+        self.finish(first);
+        for _ in 1..SETTLE_AT_ONCE {
+            let Some(ended) = self.tasks.try_join_next() else { break };
+            self.finish(ended);
         }
         self.release_drained();
     }
 
-    fn finish(&mut self, Finished { lane, job, outcome }: Finished) {
+    fn finish(&mut self, ended: Result<Finished, JoinError>) {
+        let Finished { lane, job, outcome } = match ended {
+            Ok(finished) => finished,
+            // Aborted: its lane was finished when that was done. A panic is caught where it happens, in the pipeline.
+            Err(error) if error.is_cancelled() => return,
+            Err(error) => {
+                tracing::error!("a record's task failed, and the record stays undecided: {error}");
+                return;
+            }
+        };
         // An aborted record may have ended in the same moment. Its stay is over, so there is nothing to settle.
         if self.running.remove(&lane).is_none() {
             return;

@@ -29,6 +29,18 @@ async fn records_of_a_key_are_sent_in_order_and_committed_when_they_are_delivere
 }
 
 #[tokio::test(start_paused = true)]
+async fn more_that_end_in_one_moment_than_are_settled_at_once_are_all_settled() {
+    let records = i64::try_from(SETTLE_AT_ONCE).unwrap() * 3 + 7;
+    let broker = Broker::default();
+    (0..records).for_each(|offset| broker.produce(offset, &format!("a:{offset}")));
+    let host = Host::start(&broker, 1 << 30, send_one);
+    host.prompter.say(broker.assigned(1));
+    host.prompter.say(broker.fetch(1));
+    host.until_committed(records).await;
+    assert_eq!(host.shut_down().await.len(), records as usize);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_restart_sends_nothing_again_that_was_settled_beyond_the_watermark() {
     let broker = log(&["b:1", "a:1", "a:2"]);
     let host = Host::start(&broker, 1 << 20, send_one);
