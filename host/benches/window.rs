@@ -69,7 +69,7 @@ fn a_commit_with_a_scattered_window(bencher: Bencher<'_, '_>) {
         }
     }
     bencher.bench_local(|| {
-        ledger.unmark(AssignmentId(1));
+        ledger.unmark(&[AssignmentId(1)]);
         ledger.marks()
     });
 }

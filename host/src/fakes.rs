@@ -235,21 +235,19 @@ pub(crate) struct Books {
     pub(crate) dead: Arc<Mutex<Vec<(i64, Reason)>>>,
     /// So many dead letters are refused before one is taken.
     pub(crate) refuse: Arc<Mutex<u32>>,
+    /// So many commits do not get on their way.
+    pub(crate) refuse_commits: Arc<Mutex<u32>>,
 }
 
 impl Settle for Books {
-    fn commit(&self, marks: Vec<Mark>) {
+    fn commit(&self, marks: Vec<Mark>) -> Result<(), String> {
+        take_one(&self.refuse_commits)?;
         self.broker.commit(marks);
+        Ok(())
     }
 
     async fn dead_letter(&self, letter: DeadLetter<'_>) -> Result<(), String> {
-        {
-            let mut refuse = self.refuse.lock().unwrap();
-            if *refuse > 0 {
-                *refuse -= 1;
-                return Err("the topic is not there".into());
-            }
-        }
+        take_one(&self.refuse)?;
         self.dead.lock().unwrap().push((letter.record.offset, letter.failure.reason));
         Ok(())
     }
@@ -257,6 +255,16 @@ impl Settle for Books {
     async fn reply(&self, _: &Record, _: u32, _: &str, _: &Reply) -> Result<(), String> {
         Ok(())
     }
+}
+
+/// Fails, as long as there are failures left.
+fn take_one(failures: &Mutex<u32>) -> Result<(), String> {
+    let mut left = failures.lock().unwrap();
+    if *left == 0 {
+        return Ok(());
+    }
+    *left -= 1;
+    Err("Kafka is not there".into())
 }
 
 pub(crate) type FakePipeline = Pipeline<Closures, Arc<Destinations>, Books>;
@@ -267,7 +275,7 @@ pub(crate) fn pipeline(broker: &Broker, destinations: &Arc<Destinations>, code: 
         routes: Arc::default(),
         transform: Closures,
         deliver: Arc::clone(destinations),
-        settle: Books { broker: broker.clone(), dead: Arc::default(), refuse: Arc::default() },
+        settle: Books { broker: broker.clone(), dead: Arc::default(), refuse: Arc::default(), refuse_commits: Arc::default() },
         metrics: Metrics::new(),
         policy: Policy {
             group: "bridge".into(),

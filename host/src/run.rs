@@ -216,8 +216,12 @@ impl<S: Source, T: Transform, D: Deliver, K: Settle> Run<S, T, D, K> {
 
     fn commit(&mut self) {
         let marks = self.ledger.marks();
-        if !marks.is_empty() {
-            self.pipeline.settle.commit(marks);
+        let stays: Vec<AssignmentId> = marks.iter().map(|mark| mark.assignment.id).collect();
+        if !stays.is_empty()
+            && let Err(error) = self.pipeline.settle.commit(marks)
+        {
+            tracing::warn!(error, "a commit did not get on its way and is tried again");
+            self.ledger.unmark(&stays);
         }
     }
 
@@ -242,6 +246,7 @@ impl<S: Source, T: Transform, D: Deliver, K: Settle> Run<S, T, D, K> {
                 records.into_iter().for_each(|record| self.lanes.fetched(record));
                 gone.into_iter().for_each(|(id, offset)| self.count_gone(id, offset));
             }
+            Event::CommitFailed(stays) => self.ledger.unmark(&stays),
             Event::Failed(why) => return Err(why),
         }
         Ok(())

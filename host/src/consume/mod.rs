@@ -37,6 +37,8 @@ pub enum Event {
         /// Those that are no longer in the log: deleted by retention or compaction.
         gone: Vec<(AssignmentId, i64)>,
     },
+    /// Kafka did not take the last commit of these partitions; what it covered is to be committed again.
+    CommitFailed(Vec<AssignmentId>),
     /// The source ended: an unrecoverable error, in words for the operator.
     Failed(String),
 }

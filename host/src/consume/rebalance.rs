@@ -13,6 +13,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::statistics::Statistics;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::oneshot;
@@ -201,10 +202,13 @@ impl ConsumerContext for Context {
         }
     }
 
-    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
         self.metrics.commit(result.is_ok());
         if let Err(error) = result {
-            tracing::warn!(%error, "a commit failed; the next one covers it");
+            tracing::warn!(%error, "a commit failed and is tried again");
+            let stay = |element: TopicPartitionListElem<'_>| self.stays.of(element.topic(), element.partition());
+            let stays = offsets.elements().into_iter().filter_map(stay).map(|stay| stay.id).collect();
+            self.queue.put_event(Event::CommitFailed(stays));
         }
     }
 }

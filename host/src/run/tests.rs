@@ -41,6 +41,21 @@ async fn more_that_end_in_one_moment_than_are_settled_at_once_are_all_settled() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_commit_that_failed_is_tried_again_though_nothing_else_settles() {
+    let broker = log(&["a:1"]);
+    let host = Host::start(&broker, 1 << 20, send_one);
+    *host.pipeline.settle.refuse_commits.lock().unwrap() = 3;
+    host.prompter.say(broker.assigned(1));
+    host.prompter.say(broker.fetch(1));
+    host.until_committed(1).await;
+    // Kafka lost it after it was on its way.
+    host.broker.0.lock().unwrap().committed = None;
+    host.prompter.say(Event::CommitFailed(vec![AssignmentId(1)]));
+    host.until_committed(1).await;
+    assert_eq!(host.shut_down().await, [0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_restart_sends_nothing_again_that_was_settled_beyond_the_watermark() {
     let broker = log(&["b:1", "a:1", "a:2"]);
     let host = Host::start(&broker, 1 << 20, send_one);

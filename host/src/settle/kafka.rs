@@ -98,10 +98,8 @@ impl<O> KafkaSettle<O> {
 }
 
 impl<O: Offsets> Settle for KafkaSettle<O> {
-    fn commit(&self, marks: Vec<Mark>) {
-        if let Err(error) = self.offsets.commit(marks) {
-            tracing::warn!(error, "a commit did not get on its way; the next one covers it");
-        }
+    fn commit(&self, marks: Vec<Mark>) -> Result<(), String> {
+        self.offsets.commit(marks)
     }
 
     async fn dead_letter(&self, letter: DeadLetter<'_>) -> Result<(), String> {

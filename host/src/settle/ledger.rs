@@ -107,10 +107,12 @@ impl Ledger {
         self.partitions.values_mut().filter_map(Partition::changed).collect()
     }
 
-    /// Makes the next [`Ledger::marks`] hand out this partition again: its last commit failed.
-    pub fn unmark(&mut self, id: AssignmentId) {
-        if let Some(partition) = self.partitions.get_mut(&id) {
-            partition.marked = None;
+    /// Makes the next [`Ledger::marks`] hand out these partitions again: their last commit failed.
+    pub fn unmark(&mut self, ids: &[AssignmentId]) {
+        for id in ids {
+            if let Some(partition) = self.partitions.get_mut(id) {
+                partition.marked = None;
+            }
         }
     }
 

@@ -47,8 +47,12 @@ pub struct DeadLetter<'a> {
 
 /// Where settled work goes.
 pub trait Settle: Send + Sync + 'static {
-    /// Commits these marks. Returns when the request is on its way; a failure is logged and counted, and the next commit covers it.
-    fn commit(&self, marks: Vec<Mark>);
+    /// Commits these marks. Returns when the request is on its way; how it ended is heard from the source
+    /// ([`Event::CommitFailed`](crate::consume::Event::CommitFailed)).
+    ///
+    /// # Errors
+    /// It did not get on its way, in words for the operator.
+    fn commit(&self, marks: Vec<Mark>) -> Result<(), String>;
 
     /// Writes a dead letter, and returns when Kafka has acknowledged it.
     ///

@@ -36,7 +36,9 @@ impl Deliver for Announce {
 pub(super) struct Nothing;
 
 impl Settle for Nothing {
-    fn commit(&self, _marks: Vec<Mark>) {}
+    fn commit(&self, _marks: Vec<Mark>) -> Result<(), String> {
+        Ok(())
+    }
 
     async fn dead_letter(&self, letter: DeadLetter<'_>) -> Result<(), String> {
         let detail = letter.failure.detail.lines().next().unwrap_or_default();

@@ -47,8 +47,8 @@ impl Redriven {
 }
 
 impl Settle for Redriven {
-    fn commit(&self, marks: Vec<Mark>) {
-        self.kafka.commit(marks);
+    fn commit(&self, marks: Vec<Mark>) -> Result<(), String> {
+        self.kafka.commit(marks)
     }
 
     async fn dead_letter(&self, letter: DeadLetter<'_>) -> Result<(), String> {
