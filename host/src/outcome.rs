@@ -36,6 +36,15 @@ pub struct Request {
     pub attributes: Vec<(String, String)>,
 }
 
+impl Request {
+    /// Bytes of all that it carries, which count against the limit on output.
+    pub fn weight(&self) -> usize {
+        let pairs: usize = self.headers.iter().chain(&self.attributes).map(|(name, value)| name.len() + value.len()).sum();
+        let body = self.body.as_ref().map_or(0, |body| body.as_bytes().len());
+        self.destination.len() + self.method.len() + self.path.len() + pairs + body
+    }
+}
+
 /// A request's body. `Text` is known to be UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {

@@ -164,7 +164,7 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
                 Next::Send(next) => round = next,
                 Next::Retry(pause) => {
                     exchanges.truncate(before);
-                    let pause = pause.map_or_else(|| backoff(rounds, Duration::from_secs(1), PAUSE_MAX), Duration::from_millis);
+                    let pause = pause.map_or_else(|| policy::backoff(rounds, Duration::from_secs(1), PAUSE_MAX), Duration::from_millis);
                     tokio::time::sleep(pause.min(PAUSE_MAX)).await;
                 }
             }
@@ -209,21 +209,15 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
 
 /// Tries until Kafka has acknowledged. There is no giving up: whatever else could be done with the record would lose it.
 async fn until_acknowledged<F: Future<Output = Result<(), String>>>(what: &str, record: &Record, write: impl Fn() -> F) {
-    for attempt in 0_u32.. {
+    for attempt in 1_u32.. {
         match write().await {
             Ok(()) => return,
             Err(error) => {
                 tracing::error!(%record, attempt, "failed to write {what}; the record waits and it is tried again: {error}");
-                tokio::time::sleep(backoff(attempt, KAFKA_RETRY.0, KAFKA_RETRY.1)).await;
+                tokio::time::sleep(policy::backoff(attempt, KAFKA_RETRY.0, KAFKA_RETRY.1)).await;
             }
         }
     }
-}
-
-/// Exponential backoff with full jitter.
-fn backoff(attempt: u32, first: Duration, most: Duration) -> Duration {
-    let ceiling = first.saturating_mul(1 << attempt.min(16)).min(most);
-    ceiling.mul_f64(fastrand::f64())
 }
 
 /// The record with its framing taken off.

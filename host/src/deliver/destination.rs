@@ -26,6 +26,7 @@ use crate::config;
 use crate::config::OnExhausted;
 use crate::observe::Metrics;
 use crate::outcome::{FailedRequest, Request};
+use crate::policy;
 
 /// One attempt over the wire: the HTTP client, or a test's stand-in for it.
 pub(super) trait Wire: Send + Sync + 'static {
@@ -317,13 +318,17 @@ impl<W: Wire> Destination<W> {
         }
     }
 
+    fn backoff(&self, tries: u32) -> Duration {
+        policy::backoff(tries, self.retry.backoff_min, self.retry.backoff_max)
+    }
+
     /// How long to wait for the next attempt, if there is to be one.
     fn next_attempt(&self, attempts: u32, tries: u32, deadline: Instant, asked: Option<Duration>) -> Option<Duration> {
         if attempts >= self.retry.attempts {
             return None;
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        let backoff = backoff(&self.retry, tries);
+        let backoff = self.backoff(tries);
         match asked {
             // Honoured in full, as far as there is time at all: then the last attempt comes when the time is up.
             Some(asked) => Some(asked.max(backoff).min(left)).filter(|_| !left.is_zero()),
@@ -408,13 +413,6 @@ impl Last {
             Last::Bare(missing) => missing.text.clone(),
         }
     }
-}
-
-/// Full jitter: anything between nothing and the exponential backoff, which spreads retries best (AWS Architecture Blog, "Exponential Backoff And
-/// Jitter", 2015).
-fn backoff(retry: &config::Retry, tries: u32) -> Duration {
-    let most = retry.backoff_min.saturating_mul(1 << tries.saturating_sub(1).min(20)).min(retry.backoff_max);
-    most.mul_f64(fastrand::f64())
 }
 
 #[cfg(test)]

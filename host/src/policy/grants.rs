@@ -64,21 +64,13 @@ pub fn check_requests(grant: &Grant, limits: &Limits, requests: &[Request]) -> R
             let said = format!("returned a request with {} headers, and {} are its limit", request.headers.len(), limits.headers);
             return fail(Reason::Output, format!("{said}; {}", raise("headers", limits.headers < grant.limits.headers, grant)));
         }
-        bytes += weight(request);
+        bytes += request.weight();
         if bytes > limits.output {
             let said = format!("returned more than its limit of {}", Size(limits.output));
             return fail(Reason::Output, format!("{said}; {}", raise("output", limits.output < grant.limits.output, grant)));
         }
     }
     Ok(())
-}
-
-/// Bytes that a request carries.
-fn weight(request: &Request) -> usize {
-    let pairs = request.headers.iter().chain(&request.attributes);
-    let pairs: usize = pairs.map(|(name, value)| name.len() + value.len()).sum();
-    let body = request.body.as_ref().map_or(0, |body| body.as_bytes().len());
-    request.destination.len() + request.method.len() + request.path.len() + pairs + body
 }
 
 /// Where a limit is raised: in the sidecar while the team's bound leaves room, else at the team.

@@ -14,7 +14,7 @@ use super::component::Code;
 use super::imports::Line;
 use super::slow_lane::{Meter, thread_time};
 use super::state::{At, State};
-use crate::outcome::{Body, Exchange, Failure, Next, Reason, Request, Verdict};
+use crate::outcome::{Exchange, Failure, Next, Reason, Request, Verdict};
 use crate::plugin::Description;
 use crate::policy::Limits;
 use crate::record::Record;
@@ -231,17 +231,11 @@ fn check_output(answer: Answer, limits: &Limits) -> Result<Answer, Failure> {
     if let Some(headers) = requests.iter().map(|request| request.headers.len()).find(|headers| *headers > limits.headers) {
         return over("headers in one request", headers, limits.headers);
     }
-    let bytes = requests.iter().map(weight).sum::<usize>() + text(&answer);
+    let bytes = requests.iter().map(Request::weight).sum::<usize>() + text(&answer);
     if bytes > limits.output {
         return over("bytes", bytes, limits.output);
     }
     Ok(answer)
-}
-
-fn weight(request: &Request) -> usize {
-    let pairs = |pairs: &[(String, String)]| pairs.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
-    let body = request.body.as_ref().map_or(0, |body: &Body| body.as_bytes().len());
-    request.destination.len() + request.method.len() + request.path.len() + pairs(&request.headers) + pairs(&request.attributes) + body
 }
 
 fn text(answer: &Answer) -> usize {

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::super::batch::{self, Group, Item};
 use super::super::reply::{self, Class};
 use super::super::{Delivery, headers};
-use super::{Destination, Prepared, Wire, backoff};
+use super::{Destination, Prepared, Wire};
 use crate::config::{self, OnExhausted};
 use crate::outcome::{FailedRequest, Reply};
 
@@ -38,7 +38,7 @@ impl<W: Wire> Destination<W> {
         let mut batches = VecDeque::from([(self.gathering.gathered(&settings, group).await, 0)]);
         while let Some((mut items, tries)) = batches.pop_front() {
             if tries > 0 {
-                sleep(backoff(&self.retry, tries)).await;
+                sleep(self.backoff(tries)).await;
                 items.retain(|item| !item.waiting.is_closed());
             }
             if items.is_empty() {
