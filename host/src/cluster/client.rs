@@ -184,10 +184,12 @@ impl ClientLog {
 
     /// Keeps and logs an error. Levels go by consequence: what librdkafka tries again by itself is a warning.
     pub fn report(&self, error: &KafkaError, reason: &str) {
-        // "All brokers are down" says less than what came before it.
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
-            *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(reason.to_owned());
+        // "All brokers are down" says less than what came before it, and comes twenty times a second.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            tracing::debug!(reason, "no broker can be reached; librdkafka goes on trying");
+            return;
         }
+        *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(reason.to_owned());
         match error.rdkafka_error_code() {
             Some(code) if needs_a_person(code) => tracing::error!(%code, reason, "Kafka refuses this host"),
             Some(code) => tracing::warn!(%code, reason, "Kafka cannot be reached as it should; librdkafka goes on trying"),
