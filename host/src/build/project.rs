@@ -21,7 +21,10 @@ impl Project {
     /// # Errors
     /// There is no such folder, no file by which its language can be told, or more than one.
     pub fn open(directory: &Path) -> Result<Project, Trouble> {
-        let absolute = directory.canonicalize().map_err(super::io(directory))?;
+        let absolute = directory.canonicalize().map_err(|error| {
+            Trouble::new(format!("failed to find the plugin's folder `{}`: {error}", directory.display()))
+                .hint("`keyway new NAME --lang LANGUAGE` makes a project")
+        })?;
         let found: Vec<Language> = Language::ALL.into_iter().filter(|language| absolute.join(language.source()).is_file()).collect();
         let language = match found.as_slice() {
             [one] => *one,

@@ -9,6 +9,9 @@ use serde_json::Value;
 
 use super::{Project, Trouble, component, io, tools};
 
+/// How a compiler gets its standard library for plugins. A cargo with another compiler can be named, for where rustup's server is out of reach.
+const WASM32: &str = "rustup target add wasm32-unknown-unknown (or name a cargo that has it: KEYWAY_CARGO=KEYWAY/scripts/guest-cargo)";
+
 pub(super) fn build(project: &Project) -> Result<Vec<u8>, Trouble> {
     let cargo = env::var_os("KEYWAY_CARGO").map(Into::into).or_else(|| tools::find(project, &["cargo"]));
     let cargo = cargo.ok_or_else(|| Trouble::missing("Rust plugins are built with cargo, which is not installed", "https://rustup.rs"))?;
@@ -24,7 +27,7 @@ pub(super) fn build(project: &Project) -> Result<Vec<u8>, Trouble> {
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         if said.contains("can't find crate for `core`") || said.contains("can't find crate for `std`") {
-            return Err(Trouble::missing("the compiler has no standard library for wasm32", "rustup target add wasm32-unknown-unknown"));
+            return Err(Trouble::missing("the compiler has no standard library for wasm32", WASM32));
         }
         return Err(Trouble { output: Some(said), ..Trouble::new("`cargo build` failed") });
     }

@@ -20,8 +20,12 @@ use crate::record::Record;
 use crate::reload::{Case, message};
 use crate::transform::{Component, Sandbox, Settings};
 
+const ENVIRONMENT: &str = "Environment: KEYWAY_CARGO names the cargo for plugins in Rust, KEYWAY_TOOLS the folder with the tools of the other languages \
+                           (default ~/.cache/keyway)";
+
 /// Build a plugin with its language's own tools.
 #[derive(Debug, Args)]
+#[command(after_help = ENVIRONMENT)]
 pub struct Build {
     /// The plugin's folder
     #[arg(value_name = "DIR", default_value = ".")]

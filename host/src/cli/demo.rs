@@ -20,6 +20,11 @@ pub struct Demo {
 
 impl Demo {
     pub(super) fn execute(self) -> Exit {
+        if !self.plugins.is_dir() {
+            let hint = "`make guests` builds them; `--plugins DIR` names the folder";
+            show_error(format!("failed to find the example plugins: there is no folder `{}`", self.plugins.display()), Some(hint));
+            return Exit::Usage;
+        }
         let options = demo::Options { plugins: self.plugins, keep: self.keep };
         block_on(async {
             match demo::run(options).await {

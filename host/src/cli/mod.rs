@@ -73,6 +73,8 @@ impl Command {
             Command::Run(_) => "info",
             // Its own words tell the story; that a destination fails is a part of it.
             Command::Demo(_) => "error",
+            // They print what is refused, and why.
+            Command::Check(_) | Command::Route(_) => "warn,keyway::reload=error",
             _ => "warn",
         }
     }

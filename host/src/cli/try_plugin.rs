@@ -21,6 +21,10 @@ use crate::record::Record;
 use crate::reload;
 use crate::transform::{Level, Trial};
 
+/// The hint for whoever has no message yet, or one that is none.
+const A_MESSAGE: &str =
+    "a message is JSON such as `{ \"key\": \"order:7\", \"payload\": { \"id\": 7 } }`; `--message -` reads it from standard input";
+
 /// One record through one plugin; sends nothing.
 #[derive(Debug, Args)]
 pub struct Try {
@@ -37,7 +41,7 @@ impl Try {
         let record = match read(&self.message).and_then(|json| reload::message(&json)) {
             Ok(record) => record,
             Err(error) => {
-                show_error(format!("failed to read the message `{}`: {error}", self.message.display()), None);
+                show_error(format!("failed to read the message `{}`: {error}", self.message.display()), Some(A_MESSAGE));
                 return Exit::Usage;
             }
         };
@@ -102,7 +106,7 @@ fn said(loaded: &Loaded, record: &Record, trial: &Trial) -> Result<String, Failu
                 let _ = write!(text, "\n\n# {} -> {}\n{}", index, request.destination, curl::command(&call));
             }
             if loaded.config.is_none() && !requests.is_empty() {
-                text.push_str("\n\n# without a configuration the destinations' URLs are placeholders");
+                text.push_str("\n\n# without a configuration, the destinations' URLs and the consumer group GROUP are placeholders");
             }
             text.push('\n');
             Ok(text)

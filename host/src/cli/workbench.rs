@@ -11,6 +11,7 @@ use clap::Args;
 
 use super::{Exit, show_error, show_report};
 use crate::app::{self, Rehearsal};
+use crate::build::Project;
 use crate::config::{self, Config};
 use crate::observe::Metrics;
 use crate::plugin::{DEFAULT_TEAM, Plugin, PluginName};
@@ -47,6 +48,11 @@ impl Bench {
     pub(super) async fn load(self) -> Result<Loaded, Exit> {
         let config = self.config()?;
         let (directory, name) = place(&self.plugin, config.as_ref());
+        let file = directory.join(format!("{name}.wasm"));
+        if !file.exists() {
+            show_error(format!("failed to find the plugin `{}`: there is no file `{}`", self.plugin, file.display()), Some(&instead(&self.plugin)));
+            return Err(Exit::Wrong);
+        }
         let teams = match &config {
             Some(config) => config.teams.clone(),
             None => BTreeMap::from([(Arc::from(name.team()), Arc::new(everything(name.team())))]),
@@ -102,6 +108,24 @@ fn place(plugin: &str, config: Option<&Config>) -> (PathBuf, PluginName) {
     }
 }
 
+/// What to name instead of a plugin that is not there. What was named may be the folder of its source, or a component that is still to be built.
+fn instead(plugin: &str) -> String {
+    let path = Path::new(plugin);
+    let folder =
+        if plugin.ends_with(".wasm") { path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")) } else { path };
+    match Project::open(folder) {
+        Ok(project) => {
+            let component = folder.join(format!("{}.wasm", project.name));
+            if component.exists() {
+                format!("the component is `{}`", component.display())
+            } else {
+                format!("`keyway build {}` makes `{}`", folder.display(), component.display())
+            }
+        }
+        Err(_) => "name the path of its `.wasm`, or the configuration with `--config`".to_owned(),
+    }
+}
+
 fn everything(team: &str) -> Grant {
     Grant { team: team.into(), keys: vec!["*".into()], destinations: vec!["*".into()], limits: Limits::default() }
 }
@@ -129,5 +153,20 @@ mod tests {
         ] {
             assert_eq!(place(given, config), (directory, name), "{given}");
         }
+    }
+
+    #[test]
+    fn whoever_names_the_source_is_told_of_the_component() {
+        let folder = tempfile::tempdir().unwrap();
+        let project = folder.path().join("order");
+        std::fs::create_dir_all(project.join("src")).unwrap();
+        std::fs::write(project.join("src/lib.rs"), "").unwrap();
+        let (named, component) = (project.to_str().unwrap(), project.join("order.wasm"));
+        let component = component.to_str().unwrap();
+        assert_eq!(instead(named), format!("`keyway build {named}` makes `{component}`"));
+        assert_eq!(instead(component), format!("`keyway build {named}` makes `{component}`"));
+        std::fs::write(component, "").unwrap();
+        assert_eq!(instead(named), format!("the component is `{component}`"));
+        assert!(instead("nope").starts_with("name the path"), "{}", instead("nope"));
     }
 }

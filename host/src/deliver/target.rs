@@ -153,7 +153,7 @@ fn check_path(path: &str) -> Result<(), String> {
         let slashes = count_slashes(&level);
         let decoded = decode(&level);
         if count_slashes(&decoded) != slashes {
-            return Err("has an encoded slash in it, which some servers take for a slash".to_owned());
+            return Err("has an encoded slash in it, which some servers take for a slash; put such a value into the query or the body".to_owned());
         }
         if decoded.len() == level.len() {
             return Ok(());
