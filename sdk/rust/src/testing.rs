@@ -1,4 +1,4 @@
-//! For a plugin's own tests, which run natively by a plain `cargo test`: messages to call it with, settings for it to see, and the log that it wrote.
+//! For a plugin's own tests, which run natively by `cargo native`: messages to call it with, settings for it to see, and the log that it wrote.
 //!
 //! ```
 //! use keyway_sdk::{testing, *};
