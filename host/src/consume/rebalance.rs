@@ -3,9 +3,10 @@
 //! librdkafka hands a rebalance to the thread that polls and waits until it is done with. Everything here therefore has a deadline, and the
 //! sum of the deadlines is far below `max.poll.interval.ms` (300 s).
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use rdkafka::client::ClientContext;
@@ -25,6 +26,7 @@ use super::stays::Stays;
 use super::{Assigned, Event, Revoked};
 use crate::cluster::ClientLog;
 use crate::observe::Metrics;
+use crate::record::{Assignment, AssignmentId};
 use crate::settle::{Mark, offsets};
 
 /// Tries to read what was committed, one after another, each with this deadline. A coordinator that moves needs some seconds.
@@ -53,8 +55,27 @@ pub(super) struct Context {
     pub(super) paused: AtomicBool,
     /// Whether the source is ending: nobody is asked any more.
     pub(super) closing: Arc<AtomicBool>,
-    /// Stays whose first record has not come yet, with the committed offset at which it was expected.
-    pub(super) expected: Mutex<Vec<(Arc<crate::record::Assignment>, i64)>>,
+    /// Where each stay's next record is expected; of a stay without a committed offset, from its first record on.
+    pub(super) expected: Mutex<HashMap<AssignmentId, Expected>>,
+}
+
+/// Where a stay's next record is expected.
+#[derive(Debug)]
+pub(super) struct Expected {
+    next: i64,
+    /// Whether a record has come yet.
+    begun: bool,
+}
+
+/// How a record comes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Came {
+    /// After the one before it, be it with a gap: compaction and transactions make those.
+    InOrder,
+    /// As the first one, beyond the committed offset, which is this.
+    Beyond(i64),
+    /// Before the offset that was expected, which is this: the log was cut back, or the topic was made anew.
+    Before(i64),
 }
 
 impl Context {
@@ -70,8 +91,8 @@ impl Context {
             });
             let metadata = found.and_then(|found| readable(|| found.metadata().to_owned())).unwrap_or_default();
             let assignment = self.stays.begin(topic, partition);
-            if let Some(offset) = offset {
-                self.expected.lock().unwrap_or_else(PoisonError::into_inner).push((Arc::clone(&assignment), offset));
+            if let Some(next) = offset {
+                self.expected().insert(assignment.id, Expected { next, begun: false });
             }
             begun.push(Assigned { assignment, committed: offset, metadata });
         }
@@ -120,10 +141,7 @@ impl Context {
         ended.iter().for_each(|assignment| self.metrics.partition_left(&assignment.topic, assignment.partition));
         if !ended.is_empty() && !self.closing.load(Ordering::Acquire) {
             tracing::info!(partitions = ended.len(), lost, "partitions are revoked");
-            let (release, released) = oneshot::channel();
-            let assignments = ended.iter().map(|assignment| assignment.id).collect();
-            let marks =
-                if self.queue.put_event(Event::Revoked(Revoked { assignments, lost, release })) { self.await_release(released) } else { Vec::new() };
+            let marks = self.drain(&ended, lost);
             // Whatever the loop answers, only what is being revoked is committed here.
             let marks: Vec<Mark> = marks.into_iter().filter(|mark| ended.iter().any(|ended| ended.id == mark.assignment.id)).collect();
             // Lost partitions have another owner already, whose commits must not be overwritten; ask again, since they may have been lost while draining.
@@ -135,7 +153,7 @@ impl Context {
                 tracing::warn!(error, "partitions go without their last commit; what it covered is sent again");
             }
         }
-        self.expected.lock().unwrap_or_else(PoisonError::into_inner).retain(|(assignment, _)| self.stays.has(assignment));
+        ended.iter().for_each(|assignment| drop(self.expected().remove(&assignment.id)));
         let unassigned = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
             RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.unassign(),
@@ -143,6 +161,38 @@ impl Context {
         if let Err(error) = unassigned {
             tracing::error!(%error, "partitions that Kafka takes away could not be given up");
         }
+    }
+
+    /// Has the loop end these stays, and says what it settled of them.
+    fn drain(&self, ended: &[Arc<Assignment>], lost: bool) -> Vec<Mark> {
+        let (release, released) = oneshot::channel();
+        let assignments = ended.iter().map(|assignment| assignment.id).collect();
+        if self.queue.put_event(Event::Revoked(Revoked { assignments, lost, release })) { self.await_release(released) } else { Vec::new() }
+    }
+
+    fn expected(&self) -> MutexGuard<'_, HashMap<AssignmentId, Expected>> {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How a record comes that has been read.
+    pub(super) fn came(&self, id: AssignmentId, offset: i64) -> Came {
+        match self.expected().insert(id, Expected { next: offset + 1, begun: true }) {
+            Some(Expected { next, .. }) if offset < next => Came::Before(next),
+            Some(Expected { next, begun: false }) if offset > next => Came::Beyond(next),
+            _ => Came::InOrder,
+        }
+    }
+
+    /// Begins the stay of a partition anew, because reading goes on at this offset before the expected one: what was settled there was other
+    /// records. What is in progress of the old stay may finish first; nothing of it is committed.
+    pub(super) fn begin_anew(&self, topic: &str, partition: i32, offset: i64) -> Arc<Assignment> {
+        let ended: Vec<_> = self.stays.end(topic, partition).into_iter().collect();
+        ended.iter().for_each(|assignment| drop(self.expected().remove(&assignment.id)));
+        self.drain(&ended, false);
+        let assignment = self.stays.begin(topic, partition);
+        self.expected().insert(assignment.id, Expected { next: offset + 1, begun: true });
+        self.queue.put_event(Event::Assigned(vec![Assigned { assignment: Arc::clone(&assignment), committed: None, metadata: String::new() }]));
+        assignment
     }
 
     fn await_release(&self, mut released: oneshot::Receiver<Vec<Mark>>) -> Vec<Mark> {

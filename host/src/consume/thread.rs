@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::Event;
 use super::copy;
 use super::queue::{BATCH_BYTES, BATCH_RECORDS, Refused};
-use super::rebalance::Context;
+use super::rebalance::{Came, Context};
 use crate::cluster::Identity;
 use crate::record::Record;
 use crate::settle::Mark;
@@ -83,28 +83,35 @@ impl Reader {
         let context = self.consumer.context();
         // A record of a partition that has just gone may still lie in librdkafka's queue.
         let Some(assignment) = context.stays.of(message.topic(), message.partition()) else { return };
+        let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
+        let assignment = match context.came(assignment.id, offset) {
+            Came::InOrder => assignment,
+            Came::Beyond(committed) => {
+                self.count_deleted(topic, partition, committed);
+                assignment
+            }
+            Came::Before(expected) => {
+                tracing::error!(
+                    topic,
+                    partition,
+                    offset,
+                    expected,
+                    "the log was cut back, or the topic was made anew; all from this offset on is handled as new"
+                );
+                context.begin_anew(topic, partition, offset)
+            }
+        };
         let record = copy::record(message, assignment);
-        self.check_first(&record);
         batch.bytes += record.weight();
         batch.records.push(record);
     }
 
-    /// Says so when records that the group had not settled are gone from the log. Gaps alone say nothing: compaction and transactions make them too.
-    fn check_first(&self, record: &Record) {
-        let context = self.consumer.context();
-        let committed = {
-            let mut expected = context.expected.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(at) = expected.iter().position(|(assignment, _)| assignment.id == record.assignment.id) else { return };
-            expected.swap_remove(at).1
-        };
-        if record.offset <= committed {
-            return;
-        }
-        let (topic, partition) = (record.topic(), record.partition());
+    /// Says so when records that the group had not settled are gone from the log. A gap alone says nothing: compaction and transactions make them too.
+    fn count_deleted(&self, topic: &str, partition: i32, committed: i64) {
         match self.consumer.fetch_watermarks(topic, partition, BOUNDS) {
             Ok((lowest, _)) if lowest > committed => {
                 let lost = lowest - committed;
-                context.metrics.gone(topic, partition, lost.unsigned_abs());
+                self.consumer.context().metrics.gone(topic, partition, lost.unsigned_abs());
                 tracing::error!(topic, partition, committed, lowest, "retention deleted records before they were handled");
             }
             Ok(_) => {}

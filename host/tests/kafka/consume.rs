@@ -109,6 +109,35 @@ async fn a_host_goes_on_where_the_group_stopped_and_leaves_when_it_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_cut_back_is_read_anew() {
+    let broker = Broker::shared();
+    let (topic, group) = (broker.topic("cut", 1), broker.name("cut"));
+    broker.produce(&topic, numbered(50));
+    let (mut source, offsets) = start(broker, &topic, &group, &[]).await;
+    let stay = assigned(&mut source).await.remove(0).assignment;
+    // What a group is left with when its topic is made anew, or a broker without the last records becomes the leader.
+    offsets.commit(vec![mark(&stay, 1_000, "")]).expect("a commit on its way");
+    until("the commit to arrive", PATIENCE, || broker.committed(&group, &topic)[0].as_ref().is_some_and(|at| at.offset == 1_000).then_some(()));
+    source.close(Vec::new()).await.expect("an orderly end");
+
+    let (mut source, _) = start(broker, &topic, &group, &[]).await;
+    let old = assigned(&mut source).await.remove(0);
+    assert_eq!(old.committed, Some(1_000));
+    match next(&mut source).await {
+        Event::Revoked(revoked) => {
+            assert_eq!((revoked.assignments, revoked.lost), (vec![old.assignment.id], false));
+            revoked.release.send(Vec::new()).expect("the source to wait");
+        }
+        other => panic!("expected the end of the stay, got {other:?}"),
+    }
+    let new = assigned(&mut source).await.remove(0);
+    assert_eq!((new.assignment.partition, new.committed, new.metadata.as_str()), (0, None, ""));
+    let read = records(&mut source, 50).await;
+    assert!(read.iter().map(|record| (record.assignment.id, record.offset)).eq((0..50).map(|offset| (new.assignment.id, offset))));
+    source.close(Vec::new()).await.expect("an orderly end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn records_are_whole() {
     let broker = Broker::shared();
     let (topic, group) = (broker.topic("whole", 1), broker.name("whole"));
