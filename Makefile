@@ -55,9 +55,9 @@ deny: ## Check licences, advisories and bans of the dependencies (needs cargo-de
 	  echo "  hint: cargo install --locked cargo-deny"; exit 1; }
 	$(CARGO) deny check
 
-bench: guests build ## Measure: the parts by themselves, and the whole beside a native twin.
+bench: guests build ## Measure: the parts by themselves, the whole beside a native twin, and what slow, hung and hostile parts cost.
 	$(CARGO) bench --locked -p keyway
-	$(CARGO) run --release --locked -p bench
+	$(CARGO) run --release --locked -p bench -- all
 
 languages: ## Install the tools of the other languages, and hold every SDK to the same requests.
 	scripts/setup-languages.sh

@@ -26,6 +26,7 @@ pub struct HostBuilder {
     tables: String,
     plugins: Vec<(String, PathBuf)>,
     environment: Vec<(String, String)>,
+    program: Option<(PathBuf, String)>,
 }
 
 /// A running host in a folder of its own. It is killed when it is dropped.
@@ -34,6 +35,7 @@ pub struct Host {
     folder: TempDir,
     admin: SocketAddr,
     environment: Vec<(String, String)>,
+    program: Option<(PathBuf, String)>,
     child: Option<Child>,
 }
 
@@ -44,7 +46,7 @@ impl Host {
             "[kafka]\nbrokers = \"{}\"\ntopics = [\"{topic}\"]\ngroup = \"{group}\"\ndead_letters = \"{group}.dead-letters\"\n",
             broker.address
         );
-        HostBuilder { kafka, properties: String::new(), tables: String::new(), plugins: Vec::new(), environment: Vec::new() }
+        HostBuilder { kafka, properties: String::new(), tables: String::new(), plugins: Vec::new(), environment: Vec::new(), program: None }
     }
 
     /// The path of the binary: `KEYWAY_BIN`, else where this test's own build would put it.
@@ -53,9 +55,10 @@ impl Host {
     /// When it is not there: tests never run against nothing.
     pub fn binary() -> PathBuf {
         let binary = std::env::var_os("KEYWAY_BIN").map(PathBuf::from).unwrap_or_else(|| {
-            // target/PROFILE/deps/it-HASH, two folders below the binaries.
-            let test = std::env::current_exe().expect("the test's own path");
-            test.parent().and_then(Path::parent).expect("a target folder").join("keyway")
+            // A test is target/PROFILE/deps/it-HASH, a folder below the binaries; the benchmark is beside them.
+            let this = std::env::current_exe().expect("this program's own path");
+            let folder = this.parent().expect("a folder");
+            if folder.ends_with("deps") { folder.with_file_name("keyway") } else { folder.join("keyway") }
         });
         assert!(binary.is_file(), "`{}` is not built (`cargo build --release -p keyway`, or set `KEYWAY_BIN`)", binary.display());
         binary
@@ -160,11 +163,12 @@ impl Host {
     fn spawn(&mut self) {
         assert!(self.child.is_none(), "the host runs already");
         let log = fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("keyway.log")).expect("a log file");
+        let (program, command) = self.program.clone().unwrap_or_else(|| (Host::binary(), "run".to_owned()));
         // `setpriv` makes the kernel kill the host when the test is killed; it then becomes the host, so that the process's id stays.
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL"])
-            .arg(Host::binary())
-            .args(["run", "--config", "keyway.toml"])
+            .arg(program)
+            .args([&command, "--config", "keyway.toml"])
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
@@ -242,6 +246,12 @@ impl HostBuilder {
         self
     }
 
+    /// Another program in place of `keyway`, started as `PROGRAM COMMAND --config keyway.toml`.
+    #[must_use]
+    pub fn program(self, program: impl Into<PathBuf>, command: &str) -> HostBuilder {
+        HostBuilder { program: Some((program.into(), command.to_owned())), ..self }
+    }
+
     /// Writes the folder and starts the host, without waiting for anything.
     pub fn launch(self) -> Host {
         let folder = tempfile::Builder::new().prefix("keyway-host-").tempdir().expect("a temporary folder");
@@ -257,7 +267,7 @@ impl HostBuilder {
         let properties = if self.properties.is_empty() { String::new() } else { format!("[kafka.properties]\n{}", self.properties) };
         let text = format!("{}{properties}\n[plugins]\ndirectory = \"plugins\"\n\n{}[admin]\nlisten = \"{admin}\"\n", self.kafka, self.tables);
         fs::write(folder.path().join("keyway.toml"), text).expect("a configuration");
-        let mut host = Host { folder, admin, environment: self.environment, child: None };
+        let mut host = Host { folder, admin, environment: self.environment, program: self.program, child: None };
         host.spawn();
         host
     }

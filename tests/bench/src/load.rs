@@ -1,31 +1,31 @@
 //! The records: three kinds of about a kilobyte each, under keys that some of have much more than others.
 
-use e2e::{Broker, Message};
+use std::collections::HashMap;
 
-/// Keys of each kind.
-const KEYS: usize = 1_000;
+use e2e::{Broker, Message};
 
 /// A load, the same for every run of the same size.
 pub(crate) struct Load {
     messages: Vec<Message>,
     /// Requests that the records become.
     pub(crate) requests: usize,
+    /// Of these, the ones of the key that has the most.
+    pub(crate) longest_lane: usize,
 }
 
 impl Load {
-    pub(crate) fn new(records: usize) -> Load {
+    /// Records of these kinds in turn, over so many keys of each kind.
+    pub(crate) fn new(kinds: &[&str], records: usize, keys: usize) -> Load {
         let mut random = fastrand::Rng::with_seed(2026);
-        let zipf = Zipf::new(KEYS);
-        let mut requests = 0;
-        let messages = (0..records)
-            .map(|index| {
-                let (kind, payload) = [("order", ORDER), ("shipment", SHIPMENT), ("refund", REFUND)][index % 3];
-                let key = format!("{kind}:{}", zipf.draw(&mut random));
-                requests += made(kind, &key, payload);
-                Message::new(key, payload)
-            })
-            .collect();
-        Load { messages, requests }
+        let zipf = Zipf::new(keys);
+        let mut lanes: HashMap<String, usize> = HashMap::new();
+        let messages = kinds.iter().cycle().take(records).map(|kind| {
+            let (key, payload) = (format!("{kind}:{}", zipf.draw(&mut random)), payload(kind));
+            *lanes.entry(key.clone()).or_default() += made(kind, &key, payload);
+            Message::new(key, payload)
+        });
+        let messages = messages.collect();
+        Load { messages, requests: lanes.values().sum(), longest_lane: lanes.values().copied().max().unwrap_or_default() }
     }
 
     pub(crate) fn records(&self) -> usize {
@@ -36,14 +36,36 @@ impl Load {
         self.messages.iter().map(|message| message.payload.as_ref().map_or(0, Vec::len)).sum::<usize>() / self.messages.len().max(1)
     }
 
+    pub(crate) fn messages(&self) -> impl Iterator<Item = Message> {
+        self.messages.iter().cloned()
+    }
+
     pub(crate) fn produce(&self, broker: &Broker, topic: &str) {
-        broker.produce(topic, self.messages.iter().cloned());
+        broker.produce(topic, self.messages());
+    }
+
+    /// The same, with the records of another load spread evenly among its own.
+    pub(crate) fn produce_among(&self, others: &Load, broker: &Broker, topic: &str) {
+        let every = self.records() / others.records();
+        let mut others = others.messages();
+        broker.produce(
+            topic,
+            self.messages().enumerate().flat_map(|(at, own)| std::iter::once(own).chain((at % every == 0).then(|| others.next()).flatten())),
+        );
     }
 }
 
 const ORDER: &str = include_str!("../payloads/order.json");
 const SHIPMENT: &str = include_str!("../payloads/shipment.json");
 const REFUND: &str = include_str!("../payloads/refund.json");
+
+fn payload(kind: &str) -> &'static str {
+    match kind {
+        "order" => ORDER,
+        "shipment" => SHIPMENT,
+        _ => REFUND,
+    }
+}
 
 /// How many requests the transform makes of it.
 fn made(kind: &str, key: &str, payload: &str) -> usize {

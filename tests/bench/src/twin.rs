@@ -20,6 +20,9 @@ use tokio::signal::unix::{SignalKind, signal};
 /// A transform of the SDK, as it is before it is compiled to WebAssembly.
 type Code = fn(&keyway_sdk::Message) -> keyway_sdk::Verdict;
 
+/// What this program is told to be the twin by; not meant for people.
+pub(crate) const COMMAND: &str = "serve-natively";
+
 /// Runs until SIGTERM.
 pub(crate) fn run(config: &Path) -> Result<(), String> {
     let config = config::load(config).map_err(|report| report.to_string())?;

@@ -1,0 +1,71 @@
+//! What a destination that never answers costs the others.
+//!
+//! A backlog of orders and shipments is drained; their destinations answer at once. Beside them stand refunds, one for every ten, for a
+//! destination that takes requests and never answers. The figure is the rate of the orders and shipments, from a tenth of their requests to
+//! all; beside the refunds it must be at least 0.9 of what it is without them.
+//!
+//! The baseline has no refunds at all. Refunds that are answered would take processor time themselves, on the two cores that everything here
+//! runs on, and so make the baseline slower; this one is the stricter. What the hanging run pays and the baseline does not is to fetch the refunds,
+//! to transform the first of each lane, and to keep the rest.
+
+use std::time::Duration;
+
+use e2e::{Answer, Broker, Destination};
+
+use crate::figures::{median, say};
+use crate::load::Load;
+use crate::setting::{DEADLINE, PARTITIONS, host};
+use crate::sink::Sink;
+
+/// Orders and shipments: some five seconds on two cores, several of the time limits below.
+const RECORDS: usize = 60_000;
+
+const REFUNDS: usize = RECORDS / 10;
+
+/// Keys of each kind.
+const KEYS: usize = 1_000;
+
+/// So short that what follows a hanging request happens while the others are measured: it is given up, tried again, and its destination held.
+const TIMEOUT: &str = "timeout = \"1s\"\n";
+
+const ROUNDS: usize = 3;
+
+/// What the refunds' destination does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Other {
+    /// Nothing: there are no refunds.
+    Idle,
+    Hanging,
+}
+
+pub(crate) fn run() {
+    let broker = Broker::shared();
+    let (load, refunds) = (Load::new(&["order", "shipment"], RECORDS, KEYS), Load::new(&["refund"], REFUNDS, KEYS));
+    say(&format!("hang: {RECORDS} records for destinations that answer, without and beside {REFUNDS} for one that never does"));
+    let topics = [Other::Idle, Other::Hanging].map(|other| {
+        let topic = broker.topic("hang", PARTITIONS);
+        match other {
+            Other::Idle => load.produce(broker, &topic),
+            Other::Hanging => load.produce_among(&refunds, broker, &topic),
+        }
+        (other, topic)
+    });
+    let sink = Sink::start(Duration::ZERO);
+    let mut rates: [Vec<f64>; 2] = [Vec::new(), Vec::new()];
+    for round in 0..ROUNDS {
+        for ((other, topic), rates) in topics.iter().zip(&mut rates) {
+            sink.reset();
+            let hanging = Destination::start();
+            hanging.answer("", Answer::hang());
+            let url = |name: &str| if name == "payments" { hanging.url() } else { sink.url() };
+            let _host = host(broker, topic, &broker.name("hang"), url, TIMEOUT).launch();
+            let begun = sink.await_count(load.requests / 10, DEADLINE);
+            let took = sink.await_count(load.requests, DEADLINE).duration_since(begun);
+            let rate = 0.9 * RECORDS as f64 / took.as_secs_f64();
+            say(&format!("round {round}: {other:?} {rate:6.0} records/s, {} requests without an answer", hanging.seen().len()));
+            rates.push(rate);
+        }
+    }
+    let [idle, hanging] = rates.map(median);
+    say(&format!("median: {idle:.0} records/s alone, {hanging:.0} beside the hanging destination: {:.2} of it (at least 0.9)", hanging / idle));
+}
