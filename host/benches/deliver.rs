@@ -132,7 +132,7 @@ fn ours(settings: Destination) -> f64 {
         let http = &http;
         async move {
             let key = format!("bridge/events/0/{number}/0");
-            let ended = http.deliver(&request, Stamp { idempotency_key: &key, index: 0 }).await;
+            let ended = http.deliver(&request, Stamp { idempotency_key: &key, index: 0, behind: 0 }).await;
             assert!(matches!(ended, Delivery::Done(_)), "{ended:?}");
         }
     })

@@ -44,7 +44,7 @@ fn records_through_lanes_and_ledger(bencher: Bencher<'_, '_>, keys: i64) {
         let mut lanes = Lanes::new(config::Lanes::default());
         for record in records {
             if let Opened::Undecided(ticket) = ledger.open(record.position()) {
-                lanes.push(Job { record: Box::new(record), ticket, arrived: Instant::now(), progress: None });
+                lanes.push(Job { record: Box::new(record), ticket, arrived: Instant::now(), progress: None, behind: 0 });
             }
         }
         while let Some((lane, job)) = lanes.start() {

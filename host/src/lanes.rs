@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::config::{self, Ordering};
 use crate::outcome::Cause;
 use crate::plugin::Version;
+use crate::policy::Turns;
 use crate::record::{AssignmentId, Position, Record};
 use crate::settle::Ticket;
 
@@ -40,6 +41,8 @@ pub struct Job {
     pub arrived: Instant,
     /// What was delivered before the record was held.
     pub progress: Option<Box<Progress>>,
+    /// Records that wait behind it in its lane: those that can be started only after it.
+    pub behind: usize,
 }
 
 /// How far a held record had come, so that what was delivered is not sent again.
@@ -63,8 +66,8 @@ pub struct Lanes {
     /// Makes a lane of its own for each record that has no order to keep.
     unordered: u64,
     lanes: HashMap<LaneId, Lane>,
-    /// Lanes that can start their first record.
-    ready: VecDeque<LaneId>,
+    /// Lanes that can start their first record, by what waits behind it.
+    ready: Turns<LaneId>,
     /// Lanes per cause, the longest-held first. A lane that was released or dropped since is skipped when its turn comes.
     held: HashMap<Cause, VecDeque<LaneId>>,
     /// Parked records that have been asked for.
@@ -129,7 +132,7 @@ impl Lanes {
             hasher: RandomState::new(),
             unordered: 0,
             lanes: HashMap::new(),
-            ready: VecDeque::new(),
+            ready: Turns::default(),
             held: HashMap::new(),
             fetching: HashMap::new(),
             unfetched: VecDeque::new(),
@@ -166,7 +169,7 @@ impl Lanes {
             Entry::Occupied(lane) => lane.into_mut().queue.push_back(waiting),
             Entry::Vacant(place) => {
                 place.insert(Lane { queue: VecDeque::from([waiting]), state: State::Ready });
-                self.ready.push_back(id);
+                self.ready.push(0, id);
             }
         }
     }
@@ -191,7 +194,7 @@ impl Lanes {
     /// The next record to start, if there is one and not too many are in progress.
     pub fn start(&mut self) -> Option<(LaneId, Job)> {
         while self.in_progress < IN_PROGRESS_MAX {
-            let id = self.ready.pop_front()?;
+            let id = self.ready.pop()?;
             let Some(lane) = self.lanes.get_mut(&id) else { continue };
             if lane.state != State::Ready {
                 continue;
@@ -200,8 +203,8 @@ impl Lanes {
                 self.lanes.remove(&id);
                 continue;
             };
-            let weight = first.weight;
-            match first.into_job() {
+            let (weight, behind) = (first.weight, lane.queue.len());
+            match first.into_job(behind) {
                 Ok(job) => {
                     lane.state = State::Busy { weight };
                     self.in_progress += 1;
@@ -228,7 +231,7 @@ impl Lanes {
             self.lanes.remove(&id);
         } else {
             lane.state = State::Ready;
-            self.ready.push_back(id);
+            self.ready.push(lane.queue.len() - 1, id);
         }
     }
 
@@ -255,7 +258,7 @@ impl Lanes {
                 && lane.state == State::Held(cause.clone())
             {
                 lane.state = State::Ready;
-                self.ready.push_back(id);
+                self.ready.push(lane.queue.len() - 1, id);
                 released += 1;
             }
         }
@@ -271,7 +274,7 @@ impl Lanes {
         match self.lanes.get_mut(&id) {
             Some(lane) if matches!(lane.state, State::Held(_)) => {
                 lane.state = State::Ready;
-                self.ready.push_back(id);
+                self.ready.push(lane.queue.len() - 1, id);
                 self.held.retain(|_, lanes| {
                     lanes.retain(|lane| *lane != id);
                     !lanes.is_empty()
@@ -379,8 +382,10 @@ impl Lanes {
 
     /// A lane whose first record has come, or has gone, can start.
     fn wake(&mut self, id: LaneId, index: usize) {
-        if index == 0 && self.lanes.get(&id).is_some_and(|lane| lane.state == State::Ready) {
-            self.ready.push_back(id);
+        if index == 0
+            && let Some(lane) = self.lanes.get(&id).filter(|lane| lane.state == State::Ready)
+        {
+            self.ready.push(lane.queue.len().saturating_sub(1), id);
         }
     }
 
@@ -421,9 +426,9 @@ impl Waiting {
     }
 
     /// What is to be done, if the record is in memory.
-    fn into_job(self) -> Result<Job, Waiting> {
+    fn into_job(self, behind: usize) -> Result<Job, Waiting> {
         match self.record {
-            Some(record) => Ok(Job { record, ticket: self.ticket, arrived: self.arrived, progress: self.progress }),
+            Some(record) => Ok(Job { record, ticket: self.ticket, arrived: self.arrived, progress: self.progress, behind }),
             None => Err(self),
         }
     }
@@ -431,7 +436,7 @@ impl Waiting {
 
 impl From<Job> for Waiting {
     fn from(job: Job) -> Waiting {
-        let Job { record, ticket, arrived, progress } = job;
+        let Job { record, ticket, arrived, progress, behind: _ } = job;
         Waiting { weight: record.weight(), record: Some(record), ticket, arrived, progress }
     }
 }

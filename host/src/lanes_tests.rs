@@ -38,7 +38,7 @@ impl Feed {
         let record = self.record(self.next, key);
         self.next += 1;
         let Opened::Undecided(ticket) = self.ledger.open(record.position()) else { panic!("opened twice") };
-        lanes.push(Job { record: Box::new(record), ticket, arrived: Instant::now(), progress: None });
+        lanes.push(Job { record: Box::new(record), ticket, arrived: Instant::now(), progress: None, behind: 0 });
     }
 }
 

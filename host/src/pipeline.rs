@@ -68,16 +68,16 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
     pub async fn handle(&self, job: &mut Job) -> Outcome {
         let plugin = self.routes.find(route::key(&job.record, &self.policy.route_by).as_deref());
         let outcome = match &plugin {
-            Some(plugin) => self.handle_by(plugin, &job.record, &mut job.progress).await,
+            Some(plugin) => self.handle_by(plugin, &job.record, job.behind, &mut job.progress).await,
             None => self.unrouted(&job.record).await,
         };
         self.metrics.record_done(plugin.as_ref().map(|plugin| plugin.name.as_str()), &outcome, job.arrived.elapsed());
         outcome
     }
 
-    async fn handle_by(&self, plugin: &Plugin<T::Code>, record: &Record, progress: &mut Option<Box<Progress>>) -> Outcome {
+    async fn handle_by(&self, plugin: &Plugin<T::Code>, record: &Record, behind: usize, progress: &mut Option<Box<Progress>>) -> Outcome {
         // A panic here is a defect of the host. It must not cost the record, and the host must not stop at the same record for ever.
-        let ended = match AssertUnwindSafe(self.carry_out(plugin, record, progress)).catch_unwind().await {
+        let ended = match AssertUnwindSafe(self.carry_out(plugin, record, behind, progress)).catch_unwind().await {
             Ok(ended) => ended,
             Err(panic) => Err(host_panicked(record, &*panic)),
         };
@@ -95,7 +95,13 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
         }
     }
 
-    async fn carry_out(&self, plugin: &Plugin<T::Code>, record: &Record, progress: &mut Option<Box<Progress>>) -> Result<Outcome, Failure> {
+    async fn carry_out(
+        &self,
+        plugin: &Plugin<T::Code>,
+        record: &Record,
+        behind: usize,
+        progress: &mut Option<Box<Progress>>,
+    ) -> Result<Outcome, Failure> {
         let message = unframe(record, self.policy.framing)?;
         match self.transform.transform(plugin, &message).await? {
             Verdict::Skip(why) => {
@@ -103,8 +109,8 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
                 Ok(Outcome::Skipped)
             }
             Verdict::Reject(why) => Err(Failure::new(Reason::Rejected, why)),
-            Verdict::Send(requests) if plugin.sees_replies => self.converse(plugin, record, &message, requests).await,
-            Verdict::Send(requests) => self.deliver_in_order(plugin, record, &requests, progress).await,
+            Verdict::Send(requests) if plugin.sees_replies => self.converse(plugin, record, behind, &message, requests).await,
+            Verdict::Send(requests) => self.deliver_in_order(plugin, record, behind, &requests, progress).await,
         }
     }
 
@@ -113,13 +119,14 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
         &self,
         plugin: &Plugin<T::Code>,
         record: &Record,
+        behind: usize,
         requests: &[Request],
         progress: &mut Option<Box<Progress>>,
     ) -> Result<Outcome, Failure> {
         policy::check_requests(&plugin.grant, &plugin.limits, requests)?;
         let delivered = progress.take().filter(|progress| progress.version == plugin.version).map_or(0, |progress| progress.delivered);
         for (index, request) in (0_u32..).zip(requests).skip(delivered as usize) {
-            match self.deliver.deliver(request, Stamp { idempotency_key: &self.idempotency_key(record, index), index }).await {
+            match self.deliver.deliver(request, Stamp { idempotency_key: &self.idempotency_key(record, index), index, behind }).await {
                 Delivery::Done(reply) => self.keep_reply(record, index, request, &reply).await,
                 Delivery::Held(destination) => {
                     *progress = Some(Box::new(Progress { version: plugin.version.clone(), delivered: index }));
@@ -140,7 +147,14 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
     /// Performs rounds of requests for a plugin that looks at the replies, until it says what became of the record.
     ///
     /// Should the record be held in between, it begins anew afterwards: the replies so far are gone, and the keys of the requests are the same.
-    async fn converse(&self, plugin: &Plugin<T::Code>, record: &Record, message: &Record, first: Vec<Request>) -> Result<Outcome, Failure> {
+    async fn converse(
+        &self,
+        plugin: &Plugin<T::Code>,
+        record: &Record,
+        behind: usize,
+        message: &Record,
+        first: Vec<Request>,
+    ) -> Result<Outcome, Failure> {
         let mut exchanges: Vec<Exchange> = Vec::new();
         let mut round = first;
         for rounds in 1..=ROUNDS_MAX {
@@ -148,7 +162,7 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
             let before = exchanges.len();
             for request in &round {
                 let index = exchanges.len() as u32;
-                match self.deliver.deliver(request, Stamp { idempotency_key: &self.idempotency_key(record, index), index }).await {
+                match self.deliver.deliver(request, Stamp { idempotency_key: &self.idempotency_key(record, index), index, behind }).await {
                     Delivery::Done(reply) | Delivery::Refused { reply, .. } => {
                         self.keep_reply(record, index, request, &reply).await;
                         exchanges.push(Exchange { request: request.clone(), reply });

@@ -258,7 +258,7 @@ impl<S: Source, T: Transform, D: Deliver, K: Settle> Run<S, T, D, K> {
         }
         match self.ledger.open(record.position()) {
             Opened::Undecided(ticket) => {
-                self.lanes.push(Job { record: Box::new(record), ticket, arrived: Instant::now(), progress: None });
+                self.lanes.push(Job { record: Box::new(record), ticket, arrived: Instant::now(), progress: None, behind: 0 });
             }
             Opened::Settled => self.pipeline.metrics.settled_before(),
             Opened::Fenced => {}

@@ -22,7 +22,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("config", &["policy", "plugin", "outcome"]),
     ("observe", SHARED),
     ("cluster", &["config"]),
-    ("lanes", &["record", "outcome", "plugin", "config", "settle"]),
+    ("lanes", &["record", "outcome", "plugin", "policy", "config", "settle"]),
     ("pipeline", &["record", "outcome", "plugin", "policy", "config", "observe", "lanes", "route", "transform", "deliver", "settle"]),
     (
         "run",

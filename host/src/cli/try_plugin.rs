@@ -99,7 +99,7 @@ fn said(loaded: &Loaded, record: &Record, trial: &Trial) -> Result<String, Failu
             let group = loaded.config.as_ref().map_or("GROUP", |config| &config.kafka.group);
             for (index, request) in (0..).zip(requests) {
                 let key = format!("{group}/{}/{}/{}/{index}", record.topic(), record.partition(), record.offset);
-                let stamp = Stamp { idempotency_key: &key, index };
+                let stamp = Stamp { idempotency_key: &key, index, behind: 0 };
                 let preview = http.preview(request, stamp).map_err(|detail| Failure::new(Reason::Denied, format!("request {index}: {detail}")))?;
                 let body = request.body.as_ref().map(crate::outcome::Body::as_bytes);
                 let call = Call { method: &preview.method, url: &preview.url, headers: &preview.headers, body };

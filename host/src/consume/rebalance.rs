@@ -153,7 +153,9 @@ impl Context {
                 tracing::warn!(error, "partitions go without their last commit; what it covered is sent again");
             }
         }
-        ended.iter().for_each(|assignment| drop(self.expected().remove(&assignment.id)));
+        for assignment in &ended {
+            self.expected().remove(&assignment.id);
+        }
         let unassigned = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
             RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.unassign(),
@@ -187,7 +189,9 @@ impl Context {
     /// records. What is in progress of the old stay may finish first; nothing of it is committed.
     pub(super) fn begin_anew(&self, topic: &str, partition: i32, offset: i64) -> Arc<Assignment> {
         let ended: Vec<_> = self.stays.end(topic, partition).into_iter().collect();
-        ended.iter().for_each(|assignment| drop(self.expected().remove(&assignment.id)));
+        for assignment in &ended {
+            self.expected().remove(&assignment.id);
+        }
         self.drain(&ended, false);
         let assignment = self.stays.begin(topic, partition);
         self.expected().insert(assignment.id, Expected { next: offset + 1, begun: true });

@@ -99,6 +99,7 @@ struct Prepared {
     body: Bytes,
     key: HeaderValue,
     index: u32,
+    behind: usize,
 }
 
 /// How one attempt ended.
@@ -182,7 +183,7 @@ impl<W: Wire> Destination<W> {
             (Some(body), None) => Bytes::copy_from_slice(body.as_bytes()),
             (Some(body), Some(batch)) => batch::body(batch.format, body.as_bytes())?,
         };
-        Ok(Prepared { method, uri, headers, body, key, index: stamp.index })
+        Ok(Prepared { method, uri, headers, body, key, index: stamp.index, behind: stamp.behind })
     }
 
     /// The request as it would be sent, or the rule that it breaks.
@@ -207,7 +208,7 @@ impl<W: Wire> Destination<W> {
         let mut turn = Turn::First;
         let mut tries = 0;
         loop {
-            let Some(permit) = self.permit(turn).await else { return self.held_after(prepared, past) };
+            let Some(permit) = self.permit(turn, prepared.behind).await else { return self.held_after(prepared, past) };
             if turn == Turn::Retry {
                 self.metrics.retry(&self.name);
             }
@@ -234,8 +235,8 @@ impl<W: Wire> Destination<W> {
     }
 
     /// Waits for everything that a request has to wait for.
-    async fn permit(&self, turn: Turn) -> Option<Permit> {
-        let mut permit = self.gate.permit(turn).await?;
+    async fn permit(&self, turn: Turn, behind: usize) -> Option<Permit> {
+        let mut permit = self.gate.permit(turn, behind).await?;
         if let Some(pace) = &self.pace {
             pace.ready().await;
         }

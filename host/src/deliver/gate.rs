@@ -19,6 +19,7 @@ use super::breaker::{Admission, Breaker, BreakerState, End, Trip};
 use super::budget::Budget;
 use crate::config;
 use crate::observe::Metrics;
+use crate::policy::Turns;
 
 /// Requests that may be inside beyond those in flight. Each costs a task and its body, while turning one away costs its transform once more: so it is
 /// large, and the bytes below are what bounds the memory.
@@ -54,8 +55,8 @@ struct State {
     places: usize,
     bytes: usize,
     in_flight: usize,
-    firsts: VecDeque<oneshot::Sender<Permit>>,
-    retries: VecDeque<oneshot::Sender<Permit>>,
+    firsts: Turns<oneshot::Sender<Permit>>,
+    retries: Turns<oneshot::Sender<Permit>>,
     /// Requests turned away and not yet called back.
     held: usize,
     /// The same, but not to be called back before this time; sorted.
@@ -113,8 +114,8 @@ impl Gate {
                 places: 0,
                 bytes: 0,
                 in_flight: 0,
-                firsts: VecDeque::new(),
-                retries: VecDeque::new(),
+                firsts: Turns::default(),
+                retries: Turns::default(),
                 held: 0,
                 later: VecDeque::new(),
                 promised: 0,
@@ -155,8 +156,8 @@ impl Gate {
         Some(Place { gate: Arc::clone(self), bytes })
     }
 
-    /// Waits for a permit to send; none means that the request is held. Cancel-safe.
-    pub(super) async fn permit(self: &Arc<Self>, turn: Turn) -> Option<Permit> {
+    /// Waits for a permit to send a request of a record with so many behind it; none means that the request is held. Cancel-safe.
+    pub(super) async fn permit(self: &Arc<Self>, turn: Turn, behind: usize) -> Option<Permit> {
         let now = Instant::now();
         let waiting = {
             let mut state = self.lock();
@@ -179,8 +180,8 @@ impl Gate {
                 Admission::Yes => {
                     let (sender, receiver) = oneshot::channel();
                     match turn {
-                        Turn::First => state.firsts.push_back(sender),
-                        Turn::Retry => state.retries.push_back(sender),
+                        Turn::First => state.firsts.push(behind, sender),
+                        Turn::Retry => state.retries.push(behind, sender),
                     }
                     self.dispatch(&mut state);
                     receiver
@@ -331,7 +332,7 @@ impl Gate {
                 Turn::First => &mut state.firsts,
                 Turn::Retry => &mut state.retries,
             };
-            let Some(waiting) = queue.pop_front() else { return };
+            let Some(waiting) = queue.pop() else { return };
             match waiting.send(self.issue(false)) {
                 Ok(()) => state.issued(turn),
                 // It gave up waiting. Its permit must not come back through drop, which would take the lock that is held here.

@@ -65,6 +65,8 @@ pub struct Stamp<'a> {
     pub idempotency_key: &'a str,
     /// The request's place among the record's requests, from 0.
     pub index: u32,
+    /// Records that wait behind this one.
+    pub behind: usize,
 }
 
 /// What performs requests.

@@ -60,7 +60,7 @@ pub(super) fn post(path: &str, body: &str) -> Request {
 }
 
 pub(super) fn stamp(key: &str) -> Stamp<'_> {
-    Stamp { idempotency_key: key, index: 0 }
+    Stamp { idempotency_key: key, index: 0, behind: 0 }
 }
 
 /// A request as a server saw it.

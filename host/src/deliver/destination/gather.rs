@@ -18,7 +18,7 @@ impl<W: Wire> Destination<W> {
     pub(super) async fn gather(self: &Arc<Self>, settings: config::Batch, prepared: Prepared) -> Delivery {
         let Some(_place) = self.gate.enter(prepared.body.len()) else { return self.held() };
         let (waiting, ended) = oneshot::channel();
-        let Prepared { method, uri, mut headers, body, key, index } = prepared;
+        let Prepared { method, uri, mut headers, body, key, index, behind: _ } = prepared;
         headers.remove(headers::IDEMPOTENCY_KEY);
         let item = Item { body, key, index, attempts: 0, waiting };
         if let Some(group) = self.gathering.add(&settings, &method, &uri, headers, item) {
@@ -48,7 +48,7 @@ impl<W: Wire> Destination<W> {
             let mut headers = group.headers(settings.format);
             headers.insert(headers::IDEMPOTENCY_KEY, key.clone());
             let body = batch::join(settings.format, &items);
-            let prepared = Prepared { method: group.method.clone(), uri: group.uri.clone(), headers, body, key, index: 0 };
+            let prepared = Prepared { method: group.method.clone(), uri: group.uri.clone(), headers, body, key, index: 0, behind: 0 };
             match self.carry(&prepared).await {
                 Delivery::Done(reply) => {
                     let again = self.taken(&settings, items, &reply, &prepared);

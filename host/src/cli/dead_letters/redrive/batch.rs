@@ -122,7 +122,7 @@ async fn key<T: Transform, D: Deliver, S: Settle>(
         // The same version makes the same requests, so those that were delivered are not sent again. Another version's are not comparable: it
         // sends all of its own, under the same idempotency keys.
         let progress = delivered.map(|(version, delivered)| Box::new(Progress { version: Version(Arc::from(version)), delivered }));
-        let mut job = Job { record: Box::new(record), ticket, arrived: Instant::now(), progress };
+        let mut job = Job { record: Box::new(record), ticket, arrived: Instant::now(), progress, behind: 0 };
         let outcome = pipeline.handle(&mut job).await;
         let held = matches!(outcome, Outcome::Held(_));
         all.push(Done { at, key: job.record.key.clone(), outcome, ticket: (!held).then_some(job.ticket) });
