@@ -41,7 +41,7 @@ pub struct Job {
     pub arrived: Instant,
     /// What was delivered before the record was held.
     pub progress: Option<Box<Progress>>,
-    /// Records that wait behind it in its lane: those that can be started only after it.
+    /// Records that waited behind it in its lane when it was started.
     pub behind: usize,
 }
 
@@ -168,8 +168,7 @@ impl Lanes {
         match self.lanes.entry(id) {
             Entry::Occupied(lane) => lane.into_mut().queue.push_back(waiting),
             Entry::Vacant(place) => {
-                place.insert(Lane { queue: VecDeque::from([waiting]), state: State::Ready });
-                self.ready.push(0, id);
+                place.insert(Lane { queue: VecDeque::from([waiting]), state: State::Ready }).make_ready(id, &mut self.ready);
             }
         }
     }
@@ -230,8 +229,7 @@ impl Lanes {
         if lane.queue.is_empty() {
             self.lanes.remove(&id);
         } else {
-            lane.state = State::Ready;
-            self.ready.push(lane.queue.len() - 1, id);
+            lane.make_ready(id, &mut self.ready);
         }
     }
 
@@ -257,8 +255,7 @@ impl Lanes {
             if let Some(lane) = self.lanes.get_mut(&id)
                 && lane.state == State::Held(cause.clone())
             {
-                lane.state = State::Ready;
-                self.ready.push(lane.queue.len() - 1, id);
+                lane.make_ready(id, &mut self.ready);
                 released += 1;
             }
         }
@@ -273,8 +270,7 @@ impl Lanes {
         let id = self.key_lane(stay, key);
         match self.lanes.get_mut(&id) {
             Some(lane) if matches!(lane.state, State::Held(_)) => {
-                lane.state = State::Ready;
-                self.ready.push(lane.queue.len() - 1, id);
+                lane.make_ready(id, &mut self.ready);
                 self.held.retain(|_, lanes| {
                     lanes.retain(|lane| *lane != id);
                     !lanes.is_empty()
@@ -383,9 +379,9 @@ impl Lanes {
     /// A lane whose first record has come, or has gone, can start.
     fn wake(&mut self, id: LaneId, index: usize) {
         if index == 0
-            && let Some(lane) = self.lanes.get(&id).filter(|lane| lane.state == State::Ready)
+            && let Some(lane) = self.lanes.get_mut(&id).filter(|lane| lane.state == State::Ready)
         {
-            self.ready.push(lane.queue.len().saturating_sub(1), id);
+            lane.make_ready(id, &mut self.ready);
         }
     }
 
@@ -417,6 +413,14 @@ impl Lanes {
             queue.retain(|id| lanes.contains_key(id));
             !queue.is_empty()
         });
+    }
+}
+
+impl Lane {
+    /// Lets its first record wait for its turn. There is none when the last one has gone from Kafka.
+    fn make_ready(&mut self, id: LaneId, ready: &mut Turns<LaneId>) {
+        self.state = State::Ready;
+        ready.push(self.queue.len().saturating_sub(1), id);
     }
 }
 

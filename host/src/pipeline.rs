@@ -126,7 +126,7 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
         policy::check_requests(&plugin.grant, &plugin.limits, requests)?;
         let delivered = progress.take().filter(|progress| progress.version == plugin.version).map_or(0, |progress| progress.delivered);
         for (index, request) in (0_u32..).zip(requests).skip(delivered as usize) {
-            match self.deliver.deliver(request, Stamp { idempotency_key: &self.idempotency_key(record, index), index, behind }).await {
+            match self.send(record, behind, index, request).await {
                 Delivery::Done(reply) => self.keep_reply(record, index, request, &reply).await,
                 Delivery::Held(destination) => {
                     *progress = Some(Box::new(Progress { version: plugin.version.clone(), delivered: index }));
@@ -162,7 +162,7 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
             let before = exchanges.len();
             for request in &round {
                 let index = exchanges.len() as u32;
-                match self.deliver.deliver(request, Stamp { idempotency_key: &self.idempotency_key(record, index), index, behind }).await {
+                match self.send(record, behind, index, request).await {
                     Delivery::Done(reply) | Delivery::Refused { reply, .. } => {
                         self.keep_reply(record, index, request, &reply).await;
                         exchanges.push(Exchange { request: request.clone(), reply });
@@ -213,6 +213,11 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
         if self.policy.keep_replies {
             until_acknowledged("a reply", record, || self.settle.reply(record, index, &request.destination, reply)).await;
         }
+    }
+
+    /// Performs one request, as the record's one with this index.
+    async fn send(&self, record: &Record, behind: usize, index: u32, request: &Request) -> Delivery {
+        self.deliver.deliver(request, Stamp { idempotency_key: &self.idempotency_key(record, index), index, behind }).await
     }
 
     /// Group, topic, partition, offset and the request's place: the same for every try, on every host.

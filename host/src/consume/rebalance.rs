@@ -137,7 +137,7 @@ impl Context {
 
     fn revoke(&self, consumer: &BaseConsumer<Context>, list: &TopicPartitionList) {
         let lost = consumer.assignment_lost();
-        let ended: Vec<_> = list.elements().iter().filter_map(|element| self.stays.end(element.topic(), element.partition())).collect();
+        let ended: Vec<_> = list.elements().iter().filter_map(|element| self.end(element.topic(), element.partition())).collect();
         ended.iter().for_each(|assignment| self.metrics.partition_left(&assignment.topic, assignment.partition));
         if !ended.is_empty() && !self.closing.load(Ordering::Acquire) {
             tracing::info!(partitions = ended.len(), lost, "partitions are revoked");
@@ -153,9 +153,6 @@ impl Context {
                 tracing::warn!(error, "partitions go without their last commit; what it covered is sent again");
             }
         }
-        for assignment in &ended {
-            self.expected().remove(&assignment.id);
-        }
         let unassigned = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
             RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.unassign(),
@@ -163,6 +160,13 @@ impl Context {
         if let Err(error) = unassigned {
             tracing::error!(%error, "partitions that Kafka takes away could not be given up");
         }
+    }
+
+    /// Ends a partition's stay, if there is one.
+    fn end(&self, topic: &str, partition: i32) -> Option<Arc<Assignment>> {
+        let ended = self.stays.end(topic, partition)?;
+        self.expected().remove(&ended.id);
+        Some(ended)
     }
 
     /// Has the loop end these stays, and says what it settled of them.
@@ -188,11 +192,8 @@ impl Context {
     /// Begins the stay of a partition anew, because reading goes on at this offset before the expected one: what was settled there was other
     /// records. What is in progress of the old stay may finish first; nothing of it is committed.
     pub(super) fn begin_anew(&self, topic: &str, partition: i32, offset: i64) -> Arc<Assignment> {
-        let ended: Vec<_> = self.stays.end(topic, partition).into_iter().collect();
-        for assignment in &ended {
-            self.expected().remove(&assignment.id);
-        }
-        self.drain(&ended, false);
+        let ended = self.end(topic, partition);
+        self.drain(ended.as_slice(), false);
         let assignment = self.stays.begin(topic, partition);
         self.expected().insert(assignment.id, Expected { next: offset + 1, begun: true });
         self.queue.put_event(Event::Assigned(vec![Assigned { assignment: Arc::clone(&assignment), committed: None, metadata: String::new() }]));

@@ -179,10 +179,7 @@ impl Gate {
                 }
                 Admission::Yes => {
                     let (sender, receiver) = oneshot::channel();
-                    match turn {
-                        Turn::First => state.firsts.push(behind, sender),
-                        Turn::Retry => state.retries.push(behind, sender),
-                    }
+                    state.queue(turn).push(behind, sender);
                     self.dispatch(&mut state);
                     receiver
                 }
@@ -328,11 +325,7 @@ impl Gate {
                 state.limit.saturated();
                 return;
             }
-            let queue = match turn {
-                Turn::First => &mut state.firsts,
-                Turn::Retry => &mut state.retries,
-            };
-            let Some(waiting) = queue.pop() else { return };
+            let Some(waiting) = state.queue(turn).pop() else { return };
             match waiting.send(self.issue(false)) {
                 Ok(()) => state.issued(turn),
                 // It gave up waiting. Its permit must not come back through drop, which would take the lock that is held here.
@@ -409,6 +402,14 @@ impl Gate {
 }
 
 impl State {
+    /// Those that wait for a permit of this kind.
+    fn queue(&mut self, turn: Turn) -> &mut Turns<oneshot::Sender<Permit>> {
+        match turn {
+            Turn::First => &mut self.firsts,
+            Turn::Retry => &mut self.retries,
+        }
+    }
+
     /// Requests that may be inside at once.
     fn most(&self) -> usize {
         self.limit.most().saturating_add(WAITING)
