@@ -4,6 +4,7 @@
 
 pub mod logging;
 
+mod admin;
 mod build;
 mod check;
 mod curl;
@@ -12,8 +13,11 @@ mod demo;
 mod difference;
 mod exit;
 mod new;
+mod release;
+mod reload;
 mod route;
 mod run;
+mod status;
 mod test_plugin;
 mod try_plugin;
 mod workbench;
@@ -45,6 +49,12 @@ pub struct Arguments {
 pub enum Command {
     /// Run a host: consume, transform, deliver, until SIGTERM or SIGINT
     Run(run::Run),
+    /// Ask a running host how it stands: plugins and their versions, destinations, partitions, what is held
+    Status(status::Status),
+    /// Make a running host look at its plugins now, and say what came of it
+    Reload(reload::Reload),
+    /// Make a running host handle anew what it holds: a key's records, or all that waits for one cause
+    Release(release::Release),
     /// Check the configuration and every plugin, and list all problems; starts nothing
     Check(check::Check),
     /// Make a new plugin's project, in Rust, TypeScript, JavaScript, Python, Go or C
@@ -83,6 +93,9 @@ impl Command {
     pub fn execute(self) -> Exit {
         match self {
             Command::Run(command) => command.execute(),
+            Command::Status(command) => command.execute(),
+            Command::Reload(command) => command.execute(),
+            Command::Release(command) => command.execute(),
             Command::Check(command) => command.execute(),
             Command::New(command) => command.execute(),
             Command::Build(command) => command.execute(),
