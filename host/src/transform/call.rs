@@ -118,7 +118,12 @@ impl Call {
         let (lines, dropped_lines) = state.log.take();
         let result = match asked {
             Ok((exports, answer)) => check_output(answer, &limits).inspect(|_| code.keep(store, exports, kept_slot)),
-            Err(error) => Err(failure(&error, store.data(), &limits)),
+            Err(error) => {
+                let failure = failure(&error, store.data(), &limits);
+                // Before its place in the pool is given away.
+                drop(store);
+                Err(failure)
+            }
         };
         drop(slot);
         Done { result, memory, lines, dropped_lines }

@@ -11,7 +11,7 @@ use wasmtime::{Engine, Store};
 use super::bindings::{about, replies, transform};
 use super::call::{Exports, Instance};
 use super::state::{Shared, State};
-use super::team::Team;
+use super::team::Member;
 use crate::plugin::{Refusal, Reuse};
 
 /// Instances of one plugin that wait for their next call, at most: as many as calls of it that are likely at once on a few cores.
@@ -30,7 +30,7 @@ impl fmt::Debug for Component {
 /// What a [`Component`] holds.
 pub(super) struct Code {
     pub(super) shared: Arc<Shared>,
-    pub(super) team: Arc<Team>,
+    pub(super) member: Arc<Member>,
     pub(super) pre: InstancePre<State>,
     pub(super) about: Option<about::GuestIndices>,
     transform: transform::GuestIndices,
@@ -52,7 +52,7 @@ impl Code {
         linker: &Linker<State>,
         compiled: &Compiled,
         shared: Arc<Shared>,
-        team: Arc<Team>,
+        member: Arc<Member>,
         reuse: Option<Reuse>,
         kept_slots: Arc<Semaphore>,
     ) -> Result<Code, Refusal> {
@@ -63,7 +63,7 @@ impl Code {
         let pre = linker.instantiate_pre(compiled).map_err(misfit)?;
         let transform = transform::GuestIndices::new(&pre).map_err(misfit)?;
         let (about, replies) = (about::GuestIndices::new(&pre).ok(), replies::GuestIndices::new(&pre).ok());
-        Ok(Code { shared, team, pre, about, transform, replies, reuse, kept: Mutex::default(), kept_slots, slow: AtomicBool::new(false) })
+        Ok(Code { shared, member, pre, about, transform, replies, reuse, kept: Mutex::default(), kept_slots, slow: AtomicBool::new(false) })
     }
 
     pub(super) fn engine(&self) -> &Engine {

@@ -32,8 +32,6 @@ use crate::plugin::{Candidate, Load, Loaded, Plugin, Refusal, Tier};
 use crate::policy::Limits;
 use crate::record::Record;
 
-/// Calls that one team may have in the slow lane at once, for each of its threads. Two keep a thread busy while a call's end is on its way back.
-const SEATS_PER_THREAD: usize = 2;
 /// Instances that kept ones may add to the pool, over all plugins.
 const KEPT_SLOTS: usize = 64;
 
@@ -103,8 +101,8 @@ impl Sandbox {
         let mut inert = pure.clone();
         inert::add_to_linker(&mut inert)?;
         let compiler = Compiler::new(engine.clone(), settings.compile.clone(), settings.cache.as_deref())?;
-        let slow_lane = SlowLane::start(settings.slow_threads.max(1))?;
-        let teams = Teams::new(settings.slow_threads.max(1) * SEATS_PER_THREAD);
+        let slow_lane = SlowLane::start(settings.slow_threads.max(1), slots - slots / 2)?;
+        let teams = Teams::default();
         let quick = Arc::new(Semaphore::new(slots / 2));
         let slow = Arc::new(Semaphore::new(slots - slots / 2));
         let kept = Arc::new(Semaphore::new(KEPT_SLOTS));
@@ -135,10 +133,11 @@ impl Sandbox {
             let call = Call { code: Arc::clone(code), limits, question, meter: Arc::clone(&meter), keep_log, slot };
             Box::pin(AssertUnwindSafe(call.run()).catch_unwind().map(|ended| ended.unwrap_or_else(|panic| Done::failed(call::panicked(&*panic)))))
         };
-        let team = &code.team;
-        let (seat, future, spent) = if code.is_slow() || !team.may_park() {
-            let seat = acquire(&team.seats).await;
-            (seat, call(acquire(&self.slow).await), Duration::ZERO)
+        let member = &code.member;
+        let (place, future, spent) = if code.is_slow() || !member.may_park() {
+            // A call without a place has not begun or is parked, and its wall clock stands still.
+            let place = self.slow_lane.place(member.share, false).await;
+            (place, call(acquire(&self.slow).await), Duration::ZERO)
         } else {
             let mut future: Pin<Box<_>> = call(acquire(&self.quick).await);
             let started = Instant::now();
@@ -151,11 +150,11 @@ impl Sandbox {
                 return done;
             }
             code.set_slow(true);
-            let _parked = team.park();
-            (acquire(&team.seats).await, future, spent)
+            let _parked = member.park();
+            (self.slow_lane.place(member.share, true).await, future, spent)
         };
-        let ended = timeout(limits.wall.saturating_sub(spent), self.slow_lane.run(team.id, future, Arc::clone(&meter))).await;
-        drop(seat);
+        let ended = timeout(limits.wall.saturating_sub(spent), self.slow_lane.run(&place, future, Arc::clone(&meter))).await;
+        drop(place);
         code.set_slow(meter.used() > TICK || ended.is_err());
         match ended {
             Ok(Some(done)) => done,
@@ -222,7 +221,7 @@ impl Load for Sandbox {
             Tier::Inert => &self.inert,
         };
         let code =
-            Arc::new(Code::link(linker, &compiled, shared, self.teams.get(candidate.name.team()), candidate.sidecar.reuse, Arc::clone(&self.kept))?);
+            Arc::new(Code::link(linker, &compiled, shared, self.teams.member(&candidate.name), candidate.sidecar.reuse, Arc::clone(&self.kept))?);
         let first = self.call(&code, candidate.limits, Question::Describe, Arc::default(), false).await;
         match first.result {
             Ok(Answer::Description(description)) => {

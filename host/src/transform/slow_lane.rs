@@ -3,11 +3,13 @@
 //! A fast call runs where its record's task runs, and costs nothing extra. A slow one would keep that thread from Kafka and HTTP, so its future
 //! is moved here, to a few threads of low priority that nothing else runs on, and goes on in slices of one tick.
 //!
-//! Owns those threads and the order of slices: the next slice goes to the team that has had the least CPU time here, and within a team to
-//! the call that has waited longest. So a team that loops in every call takes its own share and no other's. Measures each slice as
-//! CPU time of the thread, so that a busy machine uses up nobody's budget.
+//! Owns those threads, and the places of the calls that have begun. The next slice goes to the team that has had the least CPU time here, within it to
+//! the plugin that has had least, and within that to the call that has waited longest; places go round in the same order. So a team that loops in
+//! every call takes its own share and no other team's, and so does a plugin within its team. Measures each slice as CPU time of the thread, so that a
+//! busy machine uses up nobody's budget.
 
-use std::collections::VecDeque;
+mod shares;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -17,6 +19,14 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::oneshot;
+
+pub(super) use self::shares::ShareId;
+use self::shares::{Places, Shares};
+
+/// Calls of one plugin that may have begun, for each thread. Two keep a thread busy while a call's end is on its way back.
+const PER_PLUGIN: usize = 2;
+/// So many times as many of one team: with three plugins that loop in every call there is still a place for a fourth.
+const PLUGINS: usize = 3;
 
 /// By how much the threads' priority is lowered: under contention they get about a tenth of what a normal thread gets (nice 10 against 0 is a
 /// weight of 110 against 1024 in Linux's scheduler), and all that is left over otherwise.
@@ -38,10 +48,6 @@ impl Meter {
     }
 }
 
-/// Whose turn a call takes; handed out by the sandbox, one for each team.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TeamId(pub(super) usize);
-
 /// The threads and what waits for them. Dropping it ends the threads; calls that are not done are dropped with it.
 #[derive(Debug)]
 pub(super) struct SlowLane {
@@ -49,9 +55,11 @@ pub(super) struct SlowLane {
 }
 
 impl SlowLane {
-    /// Starts so many threads, in the current tokio runtime's context if there is one.
-    pub(super) fn start(threads: usize) -> wasmtime::Result<SlowLane> {
-        let lane = SlowLane { queue: Arc::default() };
+    /// Starts so many threads, with room for so many calls that have begun.
+    pub(super) fn start(threads: usize, room: usize) -> wasmtime::Result<SlowLane> {
+        let plugin = threads * PER_PLUGIN;
+        let shares = Shares::new(Places { plugin, team: plugin * PLUGINS, all: room });
+        let lane = SlowLane { queue: Arc::new(Queue { waiting: Mutex::new(Waiting { shares, closed: false }), ready: Condvar::new() }) };
         for index in 0..threads {
             let queue = Arc::clone(&lane.queue);
             std::thread::Builder::new()
@@ -62,16 +70,28 @@ impl SlowLane {
         Ok(lane)
     }
 
+    /// Waits for a place for one call: in front of the plugin's others if it has begun elsewhere and its instance waits with it. Cancel-safe.
+    /// Never without end, since each call that has a place ends within its wall limit, and places go round among those who wait.
+    pub(super) async fn place(&self, share: ShareId, has_begun: bool) -> Place {
+        let (sender, granted) = oneshot::channel();
+        self.queue.wait(share, sender, has_begun);
+        match granted.await {
+            Ok(place) => place,
+            // The lane has ended, and whatever is run there ends at once.
+            Err(_) => Place { share, queue: Arc::clone(&self.queue), is_counted: false },
+        }
+    }
+
     /// Runs a future to its end. Dropping the returned one cancels it: at the end of its slice at the latest it is dropped here. None when the lane
-    /// ended first. The number of calls here at once is bounded by the seats that the sandbox hands out.
-    pub(super) fn run<T, F>(&self, team: TeamId, future: F, meter: Arc<Meter>) -> impl Future<Output = Option<T>> + Send + use<T, F>
+    /// ended first.
+    pub(super) fn run<T, F>(&self, place: &Place, future: F, meter: Arc<Meter>) -> impl Future<Output = Option<T>> + Send + use<T, F>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
         let (sender, receiver) = oneshot::channel();
         let task = Arc::new(Task {
-            team,
+            share: place.share,
             meter,
             state: AtomicU8::new(QUEUED),
             cancelled: AtomicBool::new(false),
@@ -95,12 +115,36 @@ impl Drop for SlowLane {
     fn drop(&mut self) {
         let mut waiting = self.queue.lock();
         waiting.closed = true;
-        let dropped: Vec<_> = waiting.teams.iter_mut().flat_map(|team| team.ready.drain(..)).collect();
+        let dropped = waiting.shares.drain();
         drop(waiting);
         for task in dropped {
             task.discard();
         }
         self.queue.ready.notify_all();
+    }
+}
+
+/// The right to have begun one call, until it is dropped.
+pub(super) struct Place {
+    share: ShareId,
+    queue: Arc<Queue>,
+    is_counted: bool,
+}
+
+impl Place {
+    /// Without handing it on, for whoever does that itself.
+    fn give_back(mut self) {
+        self.is_counted = false;
+        self.queue.lock().shares.ended(self.share);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.is_counted {
+            self.queue.lock().shares.ended(self.share);
+            self.queue.begin();
+        }
     }
 }
 
@@ -125,7 +169,7 @@ const RUNNING: u8 = 2;
 const WOKEN: u8 = 3;
 
 struct Task {
-    team: TeamId,
+    share: ShareId,
     meter: Arc<Meter>,
     state: AtomicU8,
     cancelled: AtomicBool,
@@ -167,7 +211,7 @@ impl Task {
         let slice = thread_time().saturating_sub(started);
         drop(future);
         self.meter.add(slice);
-        self.queue.charge(self.team, slice);
+        self.queue.charge(self.share, slice);
         if let Ok(Poll::Pending) = polled {
             if self.state.compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Acquire).is_err() {
                 self.state.store(QUEUED, Ordering::Release);
@@ -185,7 +229,6 @@ impl Task {
     }
 }
 
-#[derive(Default)]
 struct Queue {
     waiting: Mutex<Waiting>,
     ready: Condvar,
@@ -197,25 +240,37 @@ impl std::fmt::Debug for Queue {
     }
 }
 
-#[derive(Default)]
 struct Waiting {
-    /// By [`TeamId`].
-    teams: Vec<Share>,
-    /// The time that the team of the last slice had had: where a team begins that comes back, so that it cannot save up.
-    floor: u64,
+    shares: Shares<Arc<Task>, oneshot::Sender<Place>>,
     closed: bool,
-}
-
-#[derive(Default)]
-struct Share {
-    ready: VecDeque<Arc<Task>>,
-    /// CPU time that the team has had here, in nanoseconds.
-    used: u64,
 }
 
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait(self: &Arc<Self>, share: ShareId, who: oneshot::Sender<Place>, first: bool) {
+        let mut waiting = self.lock();
+        if !waiting.closed {
+            waiting.shares.wait(share, who, first);
+        }
+        drop(waiting);
+        self.begin();
+    }
+
+    /// Hands out places for as long as there are some. Whoever does not wait any more gives its place back by dropping it, which is done outside the
+    /// lock.
+    fn begin(self: &Arc<Self>) {
+        loop {
+            // A statement of its own, so that the lock is let go.
+            let next = self.lock().shares.begin();
+            let Some((share, who)) = next else { return };
+            let place = Place { share, queue: Arc::clone(self), is_counted: true };
+            if let Err(unwanted) = who.send(place) {
+                unwanted.give_back();
+            }
+        }
     }
 
     fn push(&self, task: Arc<Task>) {
@@ -225,16 +280,8 @@ impl Queue {
             task.discard();
             return;
         }
-        let TeamId(team) = task.team;
-        if waiting.teams.len() <= team {
-            waiting.teams.resize_with(team + 1, Share::default);
-        }
-        let floor = waiting.floor;
-        let share = &mut waiting.teams[team];
-        if share.ready.is_empty() {
-            share.used = share.used.max(floor);
-        }
-        share.ready.push_back(task);
+        let share = task.share;
+        waiting.shares.push(share, task);
         drop(waiting);
         self.ready.notify_one();
     }
@@ -246,20 +293,15 @@ impl Queue {
             if waiting.closed {
                 return None;
             }
-            let next = waiting.teams.iter_mut().filter(|share| !share.ready.is_empty()).min_by_key(|share| share.used);
-            if let Some(share) = next {
-                let (task, used) = (share.ready.pop_front(), share.used);
-                waiting.floor = used;
-                return task;
+            if let Some(task) = waiting.shares.pop() {
+                return Some(task);
             }
             waiting = self.ready.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    fn charge(&self, TeamId(team): TeamId, slice: Duration) {
-        if let Some(share) = self.lock().teams.get_mut(team) {
-            share.used = share.used.saturating_add(nanoseconds(slice));
-        }
+    fn charge(&self, share: ShareId, slice: Duration) {
+        self.lock().shares.charge(share, nanoseconds(slice));
     }
 }
 

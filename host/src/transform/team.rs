@@ -1,39 +1,37 @@
-//! A team's share of the sandbox: how many of its calls may be in the slow lane, and whose turn they take there.
+//! Who shares the sandbox: teams, and the plugins of each.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::Semaphore;
+use super::slow_lane::ShareId;
+use crate::plugin::PluginName;
 
-use super::slow_lane::TeamId;
-
-/// Calls that began beside Kafka and HTTP and wait for a seat in the slow lane, of one team at once: further ones of that team wait before they begin. It bounds
-/// what a team of plugins that are sometimes slow takes from the pool.
+/// Calls that began beside Kafka and HTTP and wait for a place in the slow lane, of one team at once: further ones of that team begin in the slow lane. It
+/// bounds what a team of plugins that are sometimes slow takes from the pool.
 const PARKED_MAX: usize = 4;
 
-/// One team.
+/// One plugin, whatever its version: what it has used counts for the next one too.
 #[derive(Debug)]
-pub(super) struct Team {
-    pub(super) id: TeamId,
-    /// Seats in the slow lane. A call without one has not begun or is parked, and its wall clock stands still.
-    pub(super) seats: Arc<Semaphore>,
-    parked: AtomicUsize,
+pub(super) struct Member {
+    pub(super) share: ShareId,
+    parked: Arc<AtomicUsize>,
 }
 
-impl Team {
+impl Member {
+    /// Whether a call of it may begin beside Kafka and HTTP.
     pub(super) fn may_park(&self) -> bool {
         self.parked.load(Ordering::Relaxed) < PARKED_MAX
     }
 
-    /// Counts a parked call for as long as the guard lives.
+    /// Counts a parked call of the team for as long as the guard lives.
     pub(super) fn park(&self) -> Parked<'_> {
         self.parked.fetch_add(1, Ordering::Relaxed);
         Parked(self)
     }
 }
 
-pub(super) struct Parked<'a>(&'a Team);
+pub(super) struct Parked<'a>(&'a Member);
 
 impl Drop for Parked<'_> {
     fn drop(&mut self) {
@@ -41,26 +39,28 @@ impl Drop for Parked<'_> {
     }
 }
 
-/// Every team that has had a plugin; there are as many as the operator made folders.
+/// Every team that has had a plugin, and every name of one; there are as many as the operator made files.
+#[derive(Debug, Default)]
+pub(super) struct Teams(Mutex<HashMap<String, Team>>);
+
 #[derive(Debug)]
-pub(super) struct Teams {
-    seats: usize,
-    known: Mutex<HashMap<String, Arc<Team>>>,
+struct Team {
+    index: usize,
+    parked: Arc<AtomicUsize>,
+    members: HashMap<String, Arc<Member>>,
 }
 
 impl Teams {
-    /// Each team gets so many seats.
-    pub(super) fn new(seats: usize) -> Teams {
-        Teams { seats, known: Mutex::default() }
-    }
-
-    pub(super) fn get(&self, name: &str) -> Arc<Team> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(team) = known.get(name) {
-            return Arc::clone(team);
+    pub(super) fn member(&self, name: &PluginName) -> Arc<Member> {
+        let mut teams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = teams.len();
+        let team = teams.entry(name.team().to_owned()).or_insert_with(|| Team { index, parked: Arc::default(), members: HashMap::new() });
+        if let Some(member) = team.members.get(name.as_str()) {
+            return Arc::clone(member);
         }
-        let team = Arc::new(Team { id: TeamId(known.len()), seats: Arc::new(Semaphore::new(self.seats)), parked: AtomicUsize::new(0) });
-        known.insert(name.to_owned(), Arc::clone(&team));
-        team
+        let share = ShareId { team: team.index, plugin: team.members.len() };
+        let member = Arc::new(Member { share, parked: Arc::clone(&team.parked) });
+        team.members.insert(name.as_str().to_owned(), Arc::clone(&member));
+        member
     }
 }
