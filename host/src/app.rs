@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -32,6 +33,19 @@ const WATCHER_ENDS_WITHIN: Duration = Duration::from_secs(5);
 
 /// What is told of the plugins that serve, whenever that changes.
 type Publish = Box<dyn FnMut(&[Arc<Plugin<Component>>]) + Send>;
+
+/// Tasks that a thread of the runtime polls before it looks at the network and the timers again. tokio's 61 are for tasks of some microseconds; one
+/// that transforms takes fifty and more, so that a busy host would hear of a reply some 5 ms late, and with it every key that waits for one. To look
+/// costs about a microsecond.
+const EVENT_INTERVAL: u32 = 8;
+
+/// The runtime that a host runs on.
+///
+/// # Errors
+/// No thread, or no way to wait for the network.
+pub fn runtime() -> std::io::Result<Runtime> {
+    runtime::Builder::new_multi_thread().enable_all().thread_name("keyway").event_interval(EVENT_INTERVAL).build()
+}
 
 /// A host that is built and not yet running.
 #[derive(Debug)]

@@ -207,7 +207,10 @@ impl Deliver for Destinations {
             Mood::Down => Delivery::Held(request.destination.as_str().into()),
             Mood::Hangs => std::future::pending().await,
             Mood::Answers(status, latency) => {
-                tokio::time::sleep(latency).await;
+                // A sleep of no time still waits for the timer, which comes only when nothing else can run.
+                if !latency.is_zero() {
+                    tokio::time::sleep(latency).await;
+                }
                 self.sent.lock().unwrap().push((stamp.idempotency_key.to_owned(), request.path.clone()));
                 let reply = Reply { status, headers: Vec::new(), body: Bytes::new(), attempts: 1 };
                 match status {

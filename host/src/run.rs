@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -39,6 +39,11 @@ const STATUS_EVERY: Duration = Duration::from_secs(1);
 /// Settled records that are taken at once before anything else is looked at. Arbitrary; bounds the time for which a rebalance waits.
 const SETTLE_AT_ONCE: usize = 1_024;
 
+/// Records that have been started and not had a turn yet. The runtime polls what is started in the order of its queue, so without a bound the next
+/// record of the longest lane would stand behind a whole window of others that are transformed first: some 8,000 at the beginning of a
+/// backlog. A few for each thread keep all of them busy.
+const STARTING_MAX: u32 = 8;
+
 /// Everything that changes while the host runs.
 pub struct Run<S, T: Transform, D, K> {
     source: S,
@@ -47,6 +52,8 @@ pub struct Run<S, T: Transform, D, K> {
     ledger: Ledger,
     lanes: Lanes,
     tasks: JoinSet<Finished>,
+    /// A permit for each record that may be started before those that were have had a turn.
+    starting: Arc<Semaphore>,
     running: HashMap<LaneId, Running>,
     drains: Drains,
     parked_at: Instant,
@@ -90,6 +97,7 @@ impl<S: Source, T: Transform, D: Deliver, K: Settle> Run<S, T, D, K> {
             ledger: Ledger::default(),
             lanes: Lanes::new(settings.lanes),
             tasks: JoinSet::new(),
+            starting: Arc::new(Semaphore::new(STARTING_MAX as usize)),
             running: HashMap::new(),
             drains: Drains::default(),
             parked_at: Instant::now(),
@@ -112,7 +120,7 @@ impl<S: Source, T: Transform, D: Deliver, K: Settle> Run<S, T, D, K> {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut stopping = false;
         loop {
-            self.start_ready();
+            let more_ready = self.start_ready();
             if stopping && self.drains.is_empty() {
                 break;
             }
@@ -135,6 +143,7 @@ impl<S: Source, T: Transform, D: Deliver, K: Settle> Run<S, T, D, K> {
                     self.publish();
                 }
                 event = self.source.next(room) => self.hear(event)?,
+                () = half_begun(&self.starting), if more_ready => {}
             }
         }
         self.publish();
@@ -142,12 +151,19 @@ impl<S: Source, T: Transform, D: Deliver, K: Settle> Run<S, T, D, K> {
         self.source.close(marks).await
     }
 
-    /// Starts every record whose turn it is, and asks Kafka again for those that were parked.
-    fn start_ready(&mut self) {
-        while let Some((lane, mut job)) = self.lanes.start() {
+    /// Starts the records whose turn it is, as far as those before have begun, and asks Kafka again for those that were parked. Says whether more
+    /// are ready.
+    fn start_ready(&mut self) -> bool {
+        let mut more_ready = true;
+        while let Ok(starting) = Arc::clone(&self.starting).try_acquire_owned() {
+            let Some((lane, mut job)) = self.lanes.start() else {
+                more_ready = false;
+                break;
+            };
             let assignment = job.record.assignment.id;
             let pipeline = Arc::clone(&self.pipeline);
             let task = self.tasks.spawn(async move {
+                drop(starting);
                 let outcome = pipeline.handle(&mut job).await;
                 Finished { lane, job, outcome }
             });
@@ -159,6 +175,7 @@ impl<S: Source, T: Transform, D: Deliver, K: Settle> Run<S, T, D, K> {
             let wanted: Vec<_> = wanted.into_iter().filter_map(stay).collect();
             self.source.refetch(wanted);
         }
+        more_ready
     }
 
     /// Whether new records may come; where the window is full, whether parking makes room.
@@ -382,6 +399,12 @@ impl<S: Source, T: Transform, D: Deliver, K: Settle> Run<S, T, D, K> {
         let held = self.lanes.held().map(|(cause, lanes)| HeldLanes { cause: cause.clone(), lanes });
         self.commands.publish(Status { joined: self.joined, load, partitions: partitions.collect(), held: held.collect() });
     }
+}
+
+/// Waits until half of the records that may be starting have begun, so that the loop turns once for several.
+async fn half_begun(starting: &Semaphore) {
+    // Nobody closes it; the permits themselves are taken with the next records.
+    drop(starting.acquire_many(STARTING_MAX / 2).await);
 }
 
 fn every(period: Duration) -> tokio::time::Interval {

@@ -79,10 +79,47 @@ impl Host {
         self.child.as_ref().map(Child::id)
     }
 
+    /// Starts the process in its folder, without waiting for anything.
+    ///
+    /// # Panics
+    /// When it runs already.
+    pub fn launch(&mut self) {
+        assert!(self.child.is_none(), "the host runs already");
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("keyway.log")).expect("a log file");
+        let (program, command) = self.program.clone().unwrap_or_else(|| (Host::binary(), "run".to_owned()));
+        // `setpriv` makes the kernel kill the host when the test is killed; it then becomes the host, so that the process's id stays.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL"])
+            .arg(program)
+            .args([&command, "--config", "keyway.toml"])
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log file"))
+            .stderr(log)
+            .spawn()
+            .expect("`setpriv` to run");
+        self.child = Some(child);
+    }
+
     /// Starts the process again with the same folder and configuration, and waits until it is ready.
+    #[track_caller]
     pub fn restart(&mut self) {
-        self.spawn();
+        self.launch();
         self.await_ready();
+    }
+
+    /// Waits until it says that it is ready.
+    ///
+    /// # Panics
+    /// When it ends, or is not ready within a minute.
+    #[track_caller]
+    pub fn await_ready(&mut self) {
+        until("the host to be ready", READY, || {
+            let ended = self.child.as_mut().expect("a running host").try_wait().expect("the host's status");
+            assert!(ended.is_none(), "the host ended with {ended:?} before it was ready");
+            self.get("/readyz").filter(|(status, _)| *status == 200)
+        });
     }
 
     /// Ends the process with SIGKILL, as a crash would.
@@ -158,34 +195,6 @@ impl Host {
             .output()
             .expect("`keyway` to run");
         (output.status, String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned())
-    }
-
-    fn spawn(&mut self) {
-        assert!(self.child.is_none(), "the host runs already");
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("keyway.log")).expect("a log file");
-        let (program, command) = self.program.clone().unwrap_or_else(|| (Host::binary(), "run".to_owned()));
-        // `setpriv` makes the kernel kill the host when the test is killed; it then becomes the host, so that the process's id stays.
-        let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL"])
-            .arg(program)
-            .args([&command, "--config", "keyway.toml"])
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .current_dir(self.folder.path())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a log file"))
-            .stderr(log)
-            .spawn()
-            .expect("`setpriv` to run");
-        self.child = Some(child);
-    }
-
-    #[track_caller]
-    fn await_ready(&mut self) {
-        until("the host to be ready", READY, || {
-            let ended = self.child.as_mut().expect("a running host").try_wait().expect("the host's status");
-            assert!(ended.is_none(), "the host ended with {ended:?} before it was ready");
-            self.get("/readyz").filter(|(status, _)| *status == 200)
-        });
     }
 }
 
@@ -268,7 +277,7 @@ impl HostBuilder {
         let text = format!("{}{properties}\n[plugins]\ndirectory = \"plugins\"\n\n{}[admin]\nlisten = \"{admin}\"\n", self.kafka, self.tables);
         fs::write(folder.path().join("keyway.toml"), text).expect("a configuration");
         let mut host = Host { folder, admin, environment: self.environment, program: self.program, child: None };
-        host.spawn();
+        host.launch();
         host
     }
 

@@ -153,7 +153,7 @@ fn print(text: impl std::fmt::Display) {
 
 /// Runs a command's work on a runtime of its own.
 fn block_on<F: Future<Output = Exit>>(work: F) -> Exit {
-    match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("keyway").build() {
+    match crate::app::runtime() {
         Ok(runtime) => runtime.block_on(work),
         Err(error) => {
             show_error(format!("failed to start the runtime: {error}"), None);

@@ -41,6 +41,23 @@ async fn more_that_end_in_one_moment_than_are_settled_at_once_are_all_settled() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_next_record_of_a_long_lane_does_not_stand_behind_all_that_came_before_it() {
+    let (hot, others) = (30, 500);
+    let broker = Broker::default();
+    (0..hot).for_each(|offset| broker.produce(offset, "a:hot"));
+    (hot..hot + others).for_each(|offset| broker.produce(offset, &format!("a:{offset}")));
+    let host = Host::start(&broker, 1 << 30, send_one);
+    host.destinations.mood("a", Mood::Answers(200, Duration::ZERO));
+    host.prompter.say(broker.assigned(1));
+    host.prompter.say(broker.fetch(1));
+    host.until_committed(hot + others).await;
+    let sent = host.shut_down().await;
+    // The very last one has nothing behind it, and is as good as any other.
+    let last = sent.iter().position(|offset| *offset == hot - 2).unwrap();
+    assert!(last < 300, "the long lane came to its end with the {last}th request of {}", sent.len());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_commit_that_failed_is_tried_again_though_nothing_else_settles() {
     let broker = log(&["a:1"]);
     let host = Host::start(&broker, 1 << 20, send_one);

@@ -59,13 +59,11 @@ pub(crate) fn run() {
             hanging.answer("", Answer::hang());
             let url = |name: &str| if name == "payments" { hanging.url() } else { sink.url() };
             let _host = host(broker, topic, &broker.name("hang"), url, TIMEOUT).launch();
-            let begun = sink.await_count(load.requests / 10, DEADLINE);
-            let took = sink.await_count(load.requests, DEADLINE).duration_since(begun);
-            let rate = 0.9 * RECORDS as f64 / took.as_secs_f64();
-            say(&format!("round {round}: {other:?} {rate:6.0} records/s, {} requests without an answer", hanging.seen().len()));
+            let rate = sink.rate(load.requests, DEADLINE);
+            say(&format!("round {round}: {other:?} {rate:6.0} requests/s, {} requests without an answer", hanging.seen().len()));
             rates.push(rate);
         }
     }
     let [idle, hanging] = rates.map(median);
-    say(&format!("median: {idle:.0} records/s alone, {hanging:.0} beside the hanging destination: {:.2} of it (at least 0.9)", hanging / idle));
+    say(&format!("median: {idle:.0} requests/s alone, {hanging:.0} beside the hanging destination: {:.2} of it (at least 0.9)", hanging / idle));
 }

@@ -1,4 +1,4 @@
-//! The records: three kinds of about a kilobyte each, under keys that some of have much more than others.
+//! The records: three kinds of about a kilobyte each.
 
 use std::collections::HashMap;
 
@@ -14,13 +14,22 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Records of these kinds in turn, over so many keys of each kind.
+    /// Records of these kinds in turn, over so many keys of each kind, some of which have much more than others.
     pub(crate) fn new(kinds: &[&str], records: usize, keys: usize) -> Load {
         let mut random = fastrand::Rng::with_seed(2026);
         let zipf = Zipf::new(keys);
+        Load::of(kinds, records, |_| zipf.draw(&mut random))
+    }
+
+    /// Records of one kind, as many of one key as of another.
+    pub(crate) fn even(kind: &str, records: usize, keys: usize) -> Load {
+        Load::of(&[kind], records, |at| at % keys)
+    }
+
+    fn of(kinds: &[&str], records: usize, mut key: impl FnMut(usize) -> usize) -> Load {
         let mut lanes: HashMap<String, usize> = HashMap::new();
-        let messages = kinds.iter().cycle().take(records).map(|kind| {
-            let (key, payload) = (format!("{kind}:{}", zipf.draw(&mut random)), payload(kind));
+        let messages = (0..records).zip(kinds.iter().cycle()).map(|(at, kind)| {
+            let (key, payload) = (format!("{kind}:{}", key(at)), payload(kind));
             *lanes.entry(key.clone()).or_default() += made(kind, &key, payload);
             Message::new(key, payload)
         });

@@ -5,13 +5,14 @@
 //! | `twin` | what the sandbox costs: the same host with the three transforms compiled in |
 //! | `drain` | that a backlog takes hardly longer than its longest lane |
 //! | `hostile` | that other keys keep their latency beside plugins that attack the host |
+//! | `latency` | that a slow destination is kept busy, and how much memory that takes |
 //! | `hang` | that a destination which never answers takes nothing from another one |
 //!
 //! All use a real broker, real HTTP servers and the real binary, on one machine, so the broker and the servers take their part of its processors.
 //! Figures are medians of several runs; quote the ratios, not the times: the machine is whatever it is. Nothing here fails for being slow, only
 //! for records that are lost.
 //!
-//! `cargo run --release -p bench -- [twin] [RECORDS] [RUNS] | drain | hostile | hang | all`; the guests and `keyway` must be built (`make bench`
+//! `cargo run --release -p bench -- [twin] [RECORDS] [RUNS] | drain | latency | hostile | hang | all`; the guests and `keyway` must be built (`make bench`
 //! does it).
 
 mod compare;
@@ -19,6 +20,7 @@ mod drain;
 mod figures;
 mod hang;
 mod hostile;
+mod latency;
 mod load;
 mod setting;
 mod sink;
@@ -41,11 +43,13 @@ fn main() -> ExitCode {
             }
         },
         ["drain"] => drain::run(),
+        ["latency"] => latency::run(),
         ["hostile"] => hostile::run(),
         ["hang"] => hang::run(),
         ["all"] => {
             compare::run(TWIN.0, TWIN.1);
             drain::run();
+            latency::run();
             hostile::run();
             hang::run();
         }
@@ -64,6 +68,6 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    figures::say("usage: bench [twin] [RECORDS] [RUNS] | drain | hostile | hang | all");
+    figures::say("usage: bench [twin] [RECORDS] [RUNS] | drain | latency | hostile | hang | all");
     ExitCode::from(2)
 }

@@ -83,6 +83,13 @@ impl Sink {
         }
         Instant::now()
     }
+
+    /// Waits until so many requests have come; says how many came in a second, from a tenth of them to all.
+    pub(crate) fn rate(&self, requests: usize, deadline: Duration) -> f64 {
+        let begun = self.await_count(requests / 10, deadline);
+        let took = self.await_count(requests, deadline).duration_since(begun);
+        (requests - requests / 10) as f64 / took.as_secs_f64()
+    }
 }
 
 /// Wakes whoever waits after a fixed time, to a tenth of a millisecond. tokio's timers count whole milliseconds and would add up to one, which is

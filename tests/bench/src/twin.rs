@@ -26,7 +26,7 @@ pub(crate) const COMMAND: &str = "serve-natively";
 /// Runs until SIGTERM.
 pub(crate) fn run(config: &Path) -> Result<(), String> {
     let config = config::load(config).map_err(|report| report.to_string())?;
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
+    let runtime = app::runtime().map_err(|error| error.to_string())?;
     runtime.block_on(async {
         let metrics = Metrics::new();
         let routes = Arc::new(Routes::<Code>::default());
