@@ -5,11 +5,14 @@
 CARGO ?= cargo
 KEYWAY := target/release/keyway
 
+# How long `make fuzz` stays with each target.
+SECONDS_EACH ?= 60
+
 # What `make test` runs, cheap before dear.
 STEPS := fmt clippy doc guests unit build e2e demo-run
 
 .DEFAULT_GOAL := help
-.PHONY: help setup-demo setup demo test fmt clippy doc unit guests build e2e demo-run deny bench languages
+.PHONY: help setup-demo setup demo test fmt clippy doc unit guests build e2e demo-run deny bench fuzz languages
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -54,6 +57,9 @@ deny: ## Check licences, advisories and bans of the dependencies (needs cargo-de
 	@$(CARGO) deny --version >/dev/null 2>&1 || { echo "deny: cargo-deny is not installed, so nothing was checked"; \
 	  echo "  hint: cargo install --locked cargo-deny"; exit 1; }
 	$(CARGO) deny check
+
+fuzz: guests ## Throw bytes at the gate, the configuration, commit metadata and paths: SECONDS_EACH seconds each (60).
+	scripts/fuzz $(SECONDS_EACH)
 
 bench: guests build ## Measure: the parts by themselves, the whole beside a native twin, and what slow, hung and hostile parts cost.
 	$(CARGO) bench --locked -p keyway

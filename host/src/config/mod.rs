@@ -7,6 +7,8 @@
 mod destination;
 mod expand;
 mod file;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod kafka;
 mod reader;
 mod report;

@@ -12,6 +12,8 @@ mod client;
 mod credential;
 mod destination;
 mod dial;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod gate;
 mod headers;
 mod http;

@@ -5,6 +5,8 @@
 
 mod beyond;
 pub mod dead_letter;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod kafka;
 mod kafka_offsets;
 mod ledger;

@@ -11,6 +11,8 @@ mod call;
 mod compile;
 mod component;
 mod engine;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod gate;
 mod imports;
 mod inert;
