@@ -1,11 +1,12 @@
 //! Fakes of the four stages that do I/O, for tests of the loop and of the path of a record under tokio's paused clock.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::config::{Framing, Lanes, RouteBy, Unrouted};
@@ -145,15 +146,32 @@ impl Source for Script {
     }
 }
 
-/// Plugins that are closures over the record's key.
+/// Plugins that are closures over the record's key, all of them busy if so wished.
 #[derive(Debug, Default)]
-pub(crate) struct Closures;
+pub(crate) struct Closures {
+    pub(crate) busy: AtomicBool,
+    /// Told when they are not any more.
+    pub(crate) relief: Notify,
+}
 
 impl Transform for Closures {
     type Code = fn(&Record) -> Result<Verdict, Failure>;
 
     async fn transform(&self, plugin: &Plugin<Self::Code>, record: &Record) -> Result<Verdict, Failure> {
         (plugin.code)(record)
+    }
+
+    fn is_busy(&self, _: &Plugin<Self::Code>) -> bool {
+        self.busy.load(Ordering::Relaxed)
+    }
+
+    async fn relieved(&self) -> (Arc<str>, usize) {
+        self.relief.notified().await;
+        ("all".into(), 1)
+    }
+
+    fn room(&self, _: &str) -> usize {
+        if self.busy.load(Ordering::Relaxed) { 0 } else { usize::MAX }
     }
 
     async fn on_replies(&self, _: &Plugin<Self::Code>, _: &Record, exchanges: &[Exchange]) -> Result<Next, Failure> {
@@ -276,7 +294,7 @@ pub(crate) type FakePipeline = Pipeline<Closures, Arc<Destinations>, Books>;
 pub(crate) fn pipeline(broker: &Broker, destinations: &Arc<Destinations>, code: fn(&Record) -> Result<Verdict, Failure>) -> Arc<FakePipeline> {
     let pipeline = Pipeline {
         routes: Arc::default(),
-        transform: Closures,
+        transform: Closures::default(),
         deliver: Arc::clone(destinations),
         settle: Books { broker: broker.clone(), dead: Arc::default(), refuse: Arc::default(), refuse_commits: Arc::default() },
         metrics: Metrics::new(),

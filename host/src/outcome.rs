@@ -219,6 +219,8 @@ pub enum Cause {
     Destination(Arc<str>),
     /// This plugin faulted, and its `on_fault` is `hold`; released by its next version.
     Plugin(Arc<str>),
+    /// So many calls of this plugin take long and wait for CPU time that further records of it wait in their lanes; released as they end.
+    Busy(Arc<str>),
     /// No plugin claims the key, and `[failures] unrouted` is `hold`; released by the next change of the routes.
     Unrouted,
 }

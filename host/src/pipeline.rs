@@ -81,7 +81,10 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
             Ok(ended) => ended,
             Err(panic) => Err(host_panicked(record, &*panic)),
         };
-        plugin.tally.observed(ended.as_ref().is_err_and(|failure| failure.reason.is_fault()));
+        // A record that was not looked at says nothing of the version, and one on trial must not hide its faults behind them.
+        if !matches!(ended, Ok(Outcome::Held(Cause::Busy(_)))) {
+            plugin.tally.observed(ended.as_ref().is_err_and(|failure| failure.reason.is_fault()));
+        }
         match ended {
             Ok(outcome) => outcome,
             Err(failure) => {
@@ -102,6 +105,9 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
         behind: usize,
         progress: &mut Option<Box<Progress>>,
     ) -> Result<Outcome, Failure> {
+        if self.transform.is_busy(plugin) {
+            return Ok(Outcome::Held(Cause::Busy(plugin.name.shared())));
+        }
         let message = unframe(record, self.policy.framing)?;
         match self.transform.transform(plugin, &message).await? {
             Verdict::Skip(why) => {

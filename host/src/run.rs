@@ -136,6 +136,9 @@ impl<S: Source, T: Transform, D: Deliver, K: Settle> Run<S, T, D, K> {
                 (destination, count) = pipeline.deliver.recovered() => {
                     self.lanes.release(&Cause::Destination(destination), count);
                 }
+                (plugin, count) = pipeline.transform.relieved() => {
+                    self.lanes.release(&Cause::Busy(plugin), count);
+                }
                 Ok(()) = routes.changed() => self.try_new_routes(),
                 Some(command) = self.commands.next() => self.obey(command),
                 _ = status_due.tick() => {
@@ -353,7 +356,8 @@ impl<S: Source, T: Transform, D: Deliver, K: Settle> Run<S, T, D, K> {
         let causes: Vec<Cause> = self.lanes.held().map(|(cause, _)| cause.clone()).collect();
         for cause in causes {
             let try_again = match &cause {
-                Cause::Destination(_) => false,
+                // Relief comes by itself.
+                Cause::Destination(_) | Cause::Busy(_) => false,
                 Cause::Unrouted => true,
                 Cause::Plugin(name) => self.serving(name).as_ref() != self.held_at.get(name),
             };
@@ -363,14 +367,16 @@ impl<S: Source, T: Transform, D: Deliver, K: Settle> Run<S, T, D, K> {
         }
     }
 
-    /// Catches a destination that recovered between the moment at which a record was refused and the one at which the loop heard of it.
+    /// Catches a destination or a plugin that recovered between the moment at which a record was refused and the one at which the loop heard of it.
     fn release_where_room(&mut self) {
         let held: Vec<Cause> = self.lanes.held().map(|(cause, _)| cause.clone()).collect();
         for cause in held {
-            if let Cause::Destination(name) = &cause {
-                let room = self.pipeline.deliver.room(name);
-                self.lanes.release(&cause, room);
-            }
+            let room = match &cause {
+                Cause::Destination(name) => self.pipeline.deliver.room(name),
+                Cause::Busy(name) => self.pipeline.transform.room(name),
+                Cause::Plugin(_) | Cause::Unrouted => continue,
+            };
+            self.lanes.release(&cause, room);
         }
     }
 

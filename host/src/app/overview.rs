@@ -171,6 +171,7 @@ fn held(cause: &Cause, keys: usize) -> HeldStatus {
     let (cause, name) = match cause {
         Cause::Destination(name) => ("destination", name.to_string()),
         Cause::Plugin(name) => ("plugin", name.to_string()),
+        Cause::Busy(name) => ("busy", name.to_string()),
         Cause::Unrouted => ("unrouted", String::new()),
     };
     HeldStatus { cause: cause.to_owned(), name, keys }

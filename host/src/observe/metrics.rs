@@ -80,6 +80,7 @@ struct PluginMetrics {
     dead_lettered: Counter,
     held_by_destination: Counter,
     held_by_plugin: Counter,
+    held_as_busy: Counter,
     held_unrouted: Counter,
     /// In the order of [`Reason::ALL`].
     failures: [Counter; Reason::ALL.len()],
@@ -95,6 +96,7 @@ impl Default for PluginMetrics {
             dead_lettered: Counter::default(),
             held_by_destination: Counter::default(),
             held_by_plugin: Counter::default(),
+            held_as_busy: Counter::default(),
             held_unrouted: Counter::default(),
             failures: Default::default(),
             record_seconds: Histogram::new(&RECORD_SECONDS),
@@ -186,6 +188,7 @@ impl Metrics {
                 Outcome::DeadLettered(_) => plugin.dead_lettered.inc(),
                 Outcome::Held(Cause::Destination(_)) => plugin.held_by_destination.inc(),
                 Outcome::Held(Cause::Plugin(_)) => plugin.held_by_plugin.inc(),
+                Outcome::Held(Cause::Busy(_)) => plugin.held_as_busy.inc(),
                 Outcome::Held(Cause::Unrouted) => plugin.held_unrouted.inc(),
             };
             if !matches!(outcome, Outcome::Held(_)) {

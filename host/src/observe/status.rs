@@ -201,7 +201,7 @@ pub struct PartitionStatus {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HeldStatus {
-    /// `destination`, `plugin`, `unrouted`.
+    /// `destination`, `plugin`, `busy`, `unrouted`.
     pub cause: String,
     /// Which one; empty for `unrouted`.
     pub name: String,

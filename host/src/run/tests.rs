@@ -1,6 +1,7 @@
 mod model;
 
 use std::sync::Mutex;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::*;
 use crate::fakes::{Broker, Host, Mood, record, send_one, serve};
@@ -228,6 +229,25 @@ async fn a_faulty_plugin_holds_its_keys_until_its_next_version() {
     serve(&host.pipeline.routes, "3", send_one, OnFault::Hold, false);
     host.until_committed(2).await;
     assert_eq!(host.shut_down().await, [0, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_of_a_busy_plugin_wait_in_their_lanes_and_come_in_order() {
+    let broker = log(&["a:1", "a:1", "a:2", "a:2"]);
+    let host = Host::start(&broker, 1 << 20, send_one);
+    host.pipeline.transform.busy.store(true, Relaxed);
+    host.prompter.say(broker.assigned(1));
+    host.prompter.say(broker.fetch(1));
+    host.until("the keys are held", |host| host.control.status().load.held == 2).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(host.sent(), [] as [i64; 0]);
+    assert_eq!(host.pipeline.routes.find(Some("a:1")).unwrap().tally.read().0, 0, "who was not asked has not done well");
+    // It tells of room for one, whose key then goes on; of the rest it had told before they were held, so the loop has to ask.
+    host.pipeline.transform.busy.store(false, Relaxed);
+    host.pipeline.transform.relief.notify_one();
+    host.until("the key that was held first goes on", |host| host.sent() == [0, 1]).await;
+    host.until_committed(4).await;
+    assert_eq!(host.shut_down().await, [0, 1, 2, 3]);
 }
 
 #[tokio::test(start_paused = true)]

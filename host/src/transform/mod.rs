@@ -51,6 +51,24 @@ pub trait Transform: Send + Sync + 'static {
     /// # Errors
     /// As [`Transform::transform`].
     fn on_replies(&self, plugin: &Plugin<Self::Code>, record: &Record, exchanges: &[Exchange]) -> impl Future<Output = Result<Next, Failure>> + Send;
+
+    /// Whether so many calls of this plugin wait already that a further record had better wait in its lane, where it costs less.
+    fn is_busy(&self, plugin: &Plugin<Self::Code>) -> bool {
+        let _ = plugin;
+        false
+    }
+
+    /// The next plugin, by name, that takes records again after it was busy, and how many. Cancel-safe.
+    fn relieved(&self) -> impl Future<Output = (Arc<str>, usize)> + Send {
+        std::future::pending()
+    }
+
+    /// How many records of this plugin may come. The loop asks now and then, since a plugin can have told of room before the loop had heard of a
+    /// record that was held just then.
+    fn room(&self, plugin: &str) -> usize {
+        let _ = plugin;
+        usize::MAX
+    }
 }
 
 /// A shared one, for whoever else needs it too.
@@ -63,6 +81,18 @@ impl<T: Transform> Transform for Arc<T> {
 
     async fn on_replies(&self, plugin: &Plugin<Self::Code>, record: &Record, exchanges: &[Exchange]) -> Result<Next, Failure> {
         T::on_replies(self, plugin, record, exchanges).await
+    }
+
+    fn is_busy(&self, plugin: &Plugin<Self::Code>) -> bool {
+        T::is_busy(self, plugin)
+    }
+
+    fn relieved(&self) -> impl Future<Output = (Arc<str>, usize)> + Send {
+        T::relieved(self)
+    }
+
+    fn room(&self, plugin: &str) -> usize {
+        T::room(self, plugin)
     }
 }
 

@@ -136,7 +136,9 @@ impl Sandbox {
         let member = &code.member;
         let (place, future, spent) = if code.is_slow() || !member.may_park() {
             // A call without a place has not begun or is parked, and its wall clock stands still.
+            let waits = member.wait();
             let place = self.slow_lane.place(member.share, false).await;
+            drop(waits);
             (place, call(acquire(&self.slow).await), Duration::ZERO)
         } else {
             let mut future: Pin<Box<_>> = call(acquire(&self.quick).await);
@@ -202,6 +204,18 @@ impl Transform for Sandbox {
             Answer::Next(next) => Ok(next),
             Answer::Verdict(_) | Answer::Description(_) => Err(Failure::new(Reason::Trapped, "answered another question")),
         }
+    }
+
+    fn is_busy(&self, plugin: &Plugin<Component>) -> bool {
+        plugin.code.0.member.is_busy()
+    }
+
+    async fn relieved(&self) -> (Arc<str>, usize) {
+        self.teams.relieved().await
+    }
+
+    fn room(&self, plugin: &str) -> usize {
+        self.teams.find(plugin).map_or(usize::MAX, |member| member.room())
     }
 }
 

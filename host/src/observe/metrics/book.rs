@@ -56,7 +56,12 @@ fn plugins(out: &mut DescriptorEncoder<'_>, plugins: &[(Arc<str>, Arc<PluginMetr
 
     let head = Head::new("holds", "How often a record was held, by plugin and cause; a record that was held ends later");
     let held = plugins.iter().flat_map(|(name, plugin)| {
-        let causes = [("destination", &plugin.held_by_destination), ("plugin", &plugin.held_by_plugin), ("unrouted", &plugin.held_unrouted)];
+        let causes = [
+            ("destination", &plugin.held_by_destination),
+            ("plugin", &plugin.held_by_plugin),
+            ("busy", &plugin.held_as_busy),
+            ("unrouted", &plugin.held_unrouted),
+        ];
         causes.map(|(cause, counter)| ([("plugin", &**name), ("cause", cause)], counter))
     });
     family(out, &head, held.filter(|(_, counter)| counter.get() > 0))?;
