@@ -11,6 +11,7 @@ mod destination;
 mod host;
 mod kafka;
 pub mod traffic;
+pub mod versions;
 mod wait;
 
 pub use broker::Broker;

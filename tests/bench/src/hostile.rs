@@ -8,12 +8,13 @@
 //! Quiet and hostile phases alternate in one host. The median p99 of the hostile ones must be below twice that of the quiet ones.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use e2e::traffic::{Sent, guest};
+use e2e::traffic::guest;
 use e2e::{Broker, Destination, Message, until};
 
-use crate::figures::{median, milliseconds, quantile, say};
+use crate::clock::{Begun, Clock};
+use crate::figures::{median, quantile, say};
 use crate::load::Load;
 use crate::setting::{DEADLINE, KINDS, PARTITIONS, host};
 
@@ -73,37 +74,6 @@ pub(crate) fn run() {
     report_letters(broker, &group);
 }
 
-/// One clock for the destination's instants and Kafka's timestamps.
-struct Clock {
-    instant: Instant,
-    /// The same moment in milliseconds since the epoch.
-    epoch: f64,
-}
-
-/// The beginning of a phase, on a whole millisecond.
-#[derive(Clone, Copy)]
-struct Begun {
-    instant: Instant,
-    timestamp: i64,
-}
-
-impl Clock {
-    fn start() -> Clock {
-        let epoch = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970");
-        Clock { instant: Instant::now(), epoch: milliseconds(epoch) }
-    }
-
-    fn at(&self, instant: Instant) -> f64 {
-        self.epoch + milliseconds(instant - self.instant)
-    }
-
-    fn begin(&self) -> Begun {
-        let timestamp = self.at(Instant::now()).ceil();
-        let instant = self.instant + Duration::from_secs_f64((timestamp - self.epoch) / 1e3);
-        Begun { instant, timestamp: timestamp as i64 }
-    }
-}
-
 /// The records of a phase, each at the time at which it is due.
 fn records(phase: Phase, load: &Load, begun: Begun) -> impl Iterator<Item = Message> {
     let ordinary = load.messages().enumerate();
@@ -120,11 +90,7 @@ fn records(phase: Phase, load: &Load, begun: Begun) -> impl Iterator<Item = Mess
 
 /// Timestamp and latency in milliseconds of each ordinary record.
 fn latencies(destination: &Destination, records: &HashMap<(i32, i64), Message>, clock: &Clock) -> Vec<(i64, f64)> {
-    let mut arrived: HashMap<(i32, i64), f64> = HashMap::new();
-    for seen in destination.seen().iter() {
-        let sent = Sent::of(seen);
-        arrived.entry((sent.partition, sent.offset)).or_insert_with(|| clock.at(seen.at));
-    }
+    let arrived = clock.arrivals(destination);
     let ordinary = records.iter().filter(|(_, record)| record.key.as_deref().is_some_and(|key| !key.starts_with(b"hostile-")));
     ordinary
         .map(|(at, record)| {

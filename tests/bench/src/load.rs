@@ -37,6 +37,12 @@ impl Load {
         Load { messages, requests: lanes.values().sum(), longest_lane: lanes.values().copied().max().unwrap_or_default() }
     }
 
+    /// Records for the plugin that loops in every call, over so many keys.
+    pub(crate) fn looping(records: usize, keys: usize) -> Load {
+        let messages = (0..records).map(|n| Message::new(format!("hostile-loop:{}", n % keys), "{}")).collect();
+        Load { messages, requests: 0, longest_lane: records.div_ceil(keys) }
+    }
+
     pub(crate) fn records(&self) -> usize {
         self.messages.len()
     }

@@ -7,14 +7,18 @@
 //! | `hostile` | that other keys keep their latency beside plugins that attack the host |
 //! | `latency` | that a slow destination is kept busy, and how much memory that takes |
 //! | `hang` | that a destination which never answers takes nothing from another one |
+//! | `teams` | that a team whose plugin loops in every call leaves another team its share |
+//! | `reload` | that plugins are replaced every second without a record noticing it |
+//! | `plugins` | that a thousand plugins cost a start and memory, and no record anything |
 //!
 //! All use a real broker, real HTTP servers and the real binary, on one machine, so the broker and the servers take their part of its processors.
 //! Figures are medians of several runs; quote the ratios, not the times: the machine is whatever it is. Nothing here fails for being slow, only
 //! for records that are lost.
 //!
-//! `cargo run --release -p bench -- [twin] [RECORDS] [RUNS] | drain | latency | hostile | hang | all`; the guests and `keyway` must be built (`make bench`
-//! does it).
+//! `cargo run --release -p bench -- [twin] [RECORDS] [RUNS] | drain | latency | hostile | hang | teams | reload [PER_MILLISECOND] | plugins | all`;
+//! the guests and `keyway` must be built (`make bench` does it).
 
+mod clock;
 mod compare;
 mod drain;
 mod figures;
@@ -22,8 +26,11 @@ mod hang;
 mod hostile;
 mod latency;
 mod load;
+mod plugins;
+mod reload;
 mod setting;
 mod sink;
+mod teams;
 mod twin;
 
 use std::path::Path;
@@ -46,12 +53,22 @@ fn main() -> ExitCode {
         ["latency"] => latency::run(),
         ["hostile"] => hostile::run(),
         ["hang"] => hang::run(),
+        ["teams"] => teams::run(),
+        ["reload"] => reload::run(None),
+        ["reload", per_millisecond] => match per_millisecond.parse() {
+            Ok(per_millisecond) => reload::run(Some(per_millisecond)),
+            Err(_) => return usage(),
+        },
+        ["plugins"] => plugins::run(),
         ["all"] => {
             compare::run(TWIN.0, TWIN.1);
             drain::run();
             latency::run();
             hostile::run();
             hang::run();
+            teams::run();
+            reload::run(None);
+            plugins::run();
         }
         ["twin", ref numbers @ ..] | ref numbers if numbers.len() <= 2 => {
             let numbers: Result<Vec<usize>, _> = numbers.iter().map(|text| text.parse()).collect();
@@ -68,6 +85,6 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    figures::say("usage: bench [twin] [RECORDS] [RUNS] | drain | latency | hostile | hang | all");
+    figures::say("usage: bench [twin] [RECORDS] [RUNS] | drain | latency | hostile | hang | teams | reload [PER_MILLISECOND] | plugins | all");
     ExitCode::from(2)
 }

@@ -1,0 +1,83 @@
+//! What a thousand plugins cost: the start, the memory, and a record's way through the routes.
+//!
+//! Copies of one of the example components, each under a hash of its own, so that nothing is shared that would not be among a thousand teams. First the host
+//! compiles them all into an empty cache, then it starts again. What counts is the time until everything in the directory has been let in;
+//! joining the consumer group takes as long with one plugin, and is not in it.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use e2e::traffic::guest;
+use e2e::versions::marked;
+use e2e::{Broker, Host, until};
+
+use crate::figures::say;
+use crate::load::Load;
+use crate::setting::{DEADLINE, PARTITIONS, peak_mib};
+use crate::sink::Sink;
+
+const PLUGINS: usize = 1_000;
+
+/// Compiling a thousand components takes minutes on two cores.
+const COMPILING: Duration = Duration::from_secs(1_200);
+
+/// Orders: some three seconds on two cores.
+const RECORDS: usize = 30_000;
+
+const KEYS: usize = 1_000;
+
+pub(crate) fn run() {
+    let broker = Broker::shared();
+    let topic = broker.topic("plugins", PARTITIONS);
+    let orders = Load::new(&["order"], RECORDS, KEYS);
+    orders.produce(broker, &topic);
+    let sink = Sink::start(Duration::ZERO);
+    let component = fs::read(guest("shipment")).expect("a component");
+    let folder = std::env::temp_dir().join(format!("keyway-bench-plugins-{}", std::process::id()));
+    let cache = folder.join("cache");
+    say(&format!("plugins: {PLUGINS} of {} KiB beside the one that has the records", component.len() >> 10));
+
+    let alone = measure(broker, &topic, &orders, &sink, &cache, 0, &component);
+    say(&format!("without them: all let in after {:.2} s, {:.0} records/s, {:.0} MiB peak", alone.0.as_secs_f64(), alone.1, alone.2));
+    for what in ["an empty cache", "a warm cache"] {
+        let many = measure(broker, &topic, &orders, &sink, &cache, PLUGINS, &component);
+        say(&format!(
+            "with them, {what}: all let in after {:.2} s (warm: below 3), {:.0} records/s ({:.2} of it without), {:.0} MiB peak (below 400)",
+            many.0.as_secs_f64(),
+            many.1,
+            many.1 / alone.1,
+            many.2
+        ));
+    }
+    fs::remove_dir_all(&folder).expect("the folder to go");
+}
+
+/// Time until all plugins are let in, records a second, and memory in MiB.
+fn measure(broker: &Broker, topic: &str, orders: &Load, sink: &Sink, cache: &Path, count: usize, component: &[u8]) -> (Duration, f64, f64) {
+    // Beside the cache, and written anew for each host, which gets a copy of its own.
+    let beside = cache.with_file_name("components");
+    fs::create_dir_all(&beside).expect("a folder");
+    fs::create_dir_all(cache).expect("a folder");
+    let mut host = Host::builder(broker, topic, &broker.name("plugins"))
+        .destination("orders", &sink.url(), "")
+        .plugin("order.wasm", guest("order"))
+        .environment("XDG_CACHE_HOME", &cache.display().to_string());
+    for at in 0..count {
+        let (file, sidecar) = (beside.join(format!("{at}.wasm")), beside.join(format!("{at}.toml")));
+        fs::write(&file, marked(component, &at.to_string())).expect("a component");
+        fs::write(&sidecar, format!("keys = [\"key:{at}\", \"prefix:{at}:*\"]")).expect("a sidecar");
+        host = host.plugin(&format!("plugin{at}.wasm"), file).plugin(&format!("plugin{at}.toml"), sidecar);
+    }
+    sink.reset();
+    let host = host.launch();
+    let launched = Instant::now();
+    until("all plugins to be let in", COMPILING, || {
+        let (_, text) = host.get("/readyz")?;
+        (!text.contains("plugins:")).then_some(())
+    });
+    let ready = launched.elapsed();
+    let begun = sink.await_count(orders.requests / 10, DEADLINE);
+    let took = sink.await_count(orders.requests, DEADLINE).duration_since(begun);
+    (ready, 0.9 * RECORDS as f64 / took.as_secs_f64(), peak_mib(&host))
+}

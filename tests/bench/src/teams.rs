@@ -1,0 +1,68 @@
+//! What a team that loops in every call takes from another one, both at full load.
+//!
+//! Two backlogs in one topic, record by record in turn: orders of the team `quiet`, and as many records of the team `noisy`, whose plugin loops until its
+//! CPU time is used up. The looping ones need 100 ms of a thread each, so theirs lasts for an hour; what counts is how fast the orders go. The fair
+//! half is half of what the orders get when they are alone; they must get at least 80 % of it.
+
+use std::time::Duration;
+
+use e2e::traffic::guest;
+use e2e::{Broker, Host};
+
+use crate::figures::{median, say};
+use crate::load::Load;
+use crate::setting::{DEADLINE, PARTITIONS, peak_mib};
+use crate::sink::Sink;
+
+/// Orders: some five seconds on two cores, and several times what the host has in progress at once.
+const RECORDS: usize = 40_000;
+
+/// Keys of each team.
+const KEYS: usize = 10_000;
+
+const ROUNDS: usize = 3;
+
+/// What the other team does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Other {
+    Idle,
+    Looping,
+}
+
+const TEAMS: &str =
+    "[teams.quiet]\nkeys = [\"order:*\"]\ndestinations = [\"orders\"]\n\n[teams.noisy]\nkeys = [\"hostile-loop:*\"]\ndestinations = []\n";
+
+pub(crate) fn run() {
+    let broker = Broker::shared();
+    let (orders, loops) = (Load::new(&["order"], RECORDS, KEYS), Load::looping(RECORDS, KEYS));
+    say(&format!("teams: {RECORDS} records of a team, alone and in turn with as many of a team that loops in every call"));
+    let topics = [Other::Idle, Other::Looping].map(|other| {
+        let topic = broker.topic("teams", PARTITIONS);
+        match other {
+            Other::Idle => orders.produce(broker, &topic),
+            Other::Looping => orders.produce_among(&loops, broker, &topic),
+        }
+        (other, topic)
+    });
+    let sink = Sink::start(Duration::ZERO);
+    let mut rates: [Vec<f64>; 2] = [Vec::new(), Vec::new()];
+    for round in 0..ROUNDS {
+        for ((other, topic), rates) in topics.iter().zip(&mut rates) {
+            sink.reset();
+            let host = Host::builder(broker, topic, &broker.name("teams"))
+                .destination("orders", &sink.url(), "")
+                .table(TEAMS)
+                .plugin("quiet/order.wasm", guest("order"))
+                .plugin("noisy/hostile-loop.wasm", guest("hostile/loop"))
+                .launch();
+            let begun = sink.await_count(orders.requests / 10, DEADLINE);
+            let took = sink.await_count(orders.requests, DEADLINE).duration_since(begun);
+            let rate = 0.9 * RECORDS as f64 / took.as_secs_f64();
+            let ended = host.metric("keyway_failures_total", &["plugin=\"noisy/hostile-loop\""]);
+            say(&format!("round {round}: {other:?} {rate:6.0} records/s, {ended} loops ended, {:.0} MiB peak", peak_mib(&host)));
+            rates.push(rate);
+        }
+    }
+    let [idle, looping] = rates.map(median);
+    say(&format!("median: {idle:.0} records/s alone, {looping:.0} beside the loops: {:.2} of the fair half (at least 0.8)", looping / (idle / 2.0)));
+}
