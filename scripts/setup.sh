@@ -34,6 +34,9 @@ if [ "$for_what" = test ] && [ -z "${KEYWAY_TEST_BROKERS:-}" ]; then
   fi
 fi
 
+# A test counts the system calls of a fresh instance.
+if [ "$for_what" = test ]; then has strace || missing+=(strace); fi
+
 if [ ${#missing[@]} -gt 0 ]; then
   install="apt-get install -y --no-install-recommends ${missing[*]}"
   if has apt-get && [ "$(id -u)" = 0 ]; then
