@@ -9,10 +9,10 @@ KEYWAY := target/release/keyway
 SECONDS_EACH ?= 60
 
 # What `make test` runs, cheap before dear.
-STEPS := fmt clippy doc guests unit build e2e demo-run
+STEPS := fmt clippy doc guests unit build languages e2e demo-run
 
 .DEFAULT_GOAL := help
-.PHONY: help setup-demo setup demo test fmt clippy doc unit guests build e2e demo-run deny bench fuzz languages
+.PHONY: help setup-demo setup demo test fmt clippy doc unit guests build e2e demo-run deny bench fuzz languages generated
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -65,6 +65,9 @@ bench: guests build ## Measure: the parts by themselves, the whole beside a nati
 	$(CARGO) bench --locked -p keyway
 	$(CARGO) run --release --locked -p bench -- all
 
-languages: ## Install the tools of the other languages, and hold every SDK to the same requests.
-	scripts/setup-languages.sh
-	KEYWAY_LANGUAGES=all $(CARGO) test --release --locked -p keyway --test conformance -- --ignored
+languages: ## Hold every language's SDK to the same requests, and build its examples (KEYWAY_LANGUAGES=all installs the tools, and requires them).
+	@scripts/languages
+
+generated: ## Compare the generated bindings in sdk/ with what the generators make of the contract.
+	@scripts/setup-languages.sh generators
+	@scripts/generated --check

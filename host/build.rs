@@ -16,6 +16,9 @@ fn main() -> io::Result<()> {
         gather(&root.join("sdk").join(sdk), &mut files)?;
     }
     gather(&root.join("wit/0.1.0"), &mut files)?;
+    let wasm_std = root.join("scripts/wasm-std.sh");
+    println!("cargo:rerun-if-changed={}", wasm_std.display());
+    files.push(wasm_std);
     files.sort();
     let mut code = String::from("pub(super) static FILES: &[(&str, &[u8])] = &[\n");
     for file in &files {

@@ -122,6 +122,10 @@ func Plugin[T any](about About, transform func(payload T, m *Message) (Requests,
 			if err := Parse(m.Payload, &payload); err != nil {
 				return nil, err
 			}
+			// The payload `null` is a value like any other, and must not be taken for a deletion.
+			if takesTombstones && reflect.ValueOf(payload).IsNil() {
+				return Reject(fmt.Sprintf("payload: null, which is no value of %T", payload))
+			}
 		case !takesTombstones:
 			return Reject("the record is a tombstone (it has no payload)")
 		}

@@ -282,14 +282,18 @@ function places(stack: unknown): string {
 }
 
 /**
- * JSON, but integers that a number cannot hold exactly become `bigint`, and a lone surrogate is an error, as in every language's SDK.
+ * JSON, but integers that a number cannot hold exactly become `bigint`, and a lone surrogate or a number that is out of range is an error: neither could
+ * be written again.
  */
 export function parse(text: string): unknown {
   try {
     if (/\\u[dD][89a-fA-F]/.test(text)) refuseLoneSurrogates(text);
+    // The parser goes down with the nesting, and the stack has an end.
+    if (text.split("[").length + text.split("{").length > DEPTH_MAX) refuseDepth(text);
+    if (/[eE]\+?\d{3}|\d{309}/.test(text)) refuseInfinity(text);
     if (!/\d{16}/.test(text)) return JSON.parse(text);
     JSON.parse(text); // for its errors, whose positions are those of the text as it came
-    const marked = text.replace(/"(?:[^"\\]|\\.)*"|-?\d{16,}(?![\d.eE])/g, (token) =>
+    const marked = text.replace(/"[^"\\]*(?:\\.[^"\\]*)*"|-?\d{16,}(?![\d.eE])/g, (token) =>
       token[0] === '"' || Number.isSafeInteger(Number(token)) ? token : `"${MARK}${token}"`,
     );
     return JSON.parse(marked, (_, value) => (typeof value === "string" && value.startsWith(MARK) ? BigInt(value.slice(MARK.length)) : value));
@@ -310,6 +314,25 @@ function stringify(value: unknown): string | undefined {
 function refuseLoneSurrogates(text: string): void {
   for (const [escape, lone] of text.matchAll(/\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..)|[^])/g)) {
     if (lone) throw new SyntaxError(`lone surrogate ${escape}`);
+  }
+}
+
+/** As deep as serde_json goes in a plugin in Rust. */
+const DEPTH_MAX = 127;
+
+function refuseDepth(text: string): void {
+  let depth = 0;
+  for (const { 0: token, index } of text.matchAll(/"[^"\\]*(?:\\.[^"\\]*)*"|[[\]{}]/g)) {
+    if (token[0] === '"') continue;
+    depth += token === "[" || token === "{" ? 1 : -1;
+    if (depth > DEPTH_MAX) throw new SyntaxError(`nested more than ${DEPTH_MAX} deep at position ${index}`);
+  }
+}
+
+/** Only where an exponent or the digits before the point can make a number that large. */
+function refuseInfinity(text: string): void {
+  for (const [token] of text.matchAll(/"[^"\\]*(?:\\.[^"\\]*)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g)) {
+    if (token[0] !== '"' && /[.eE]/.test(token) && !Number.isFinite(Number(token))) throw new SyntaxError(`number ${token} is out of range`);
   }
 }
 

@@ -70,7 +70,7 @@ pub fn build(project: &Project) -> Result<Vec<u8>, Trouble> {
         .tempdir()
         .map_err(|error| Trouble::new(format!("cannot make a folder for temporary files: {error}")))?;
     match project.language {
-        Language::Rust => rust::build(project),
+        Language::Rust => rust::build(project, work.path()),
         Language::Typescript | Language::Javascript => js::build(project, work.path()),
         Language::Python => python::build(project, work.path()),
         Language::Go => go::build(project, work.path()),

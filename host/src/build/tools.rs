@@ -35,6 +35,12 @@ fn shared() -> Option<PathBuf> {
     env::var_os("KEYWAY_TOOLS").map(PathBuf::from).or_else(home)
 }
 
+/// Where `scripts/wasm-std.sh` puts what it makes.
+pub(super) fn cache() -> Option<PathBuf> {
+    let home = || env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home).map(|folder| folder.join("keyway"))
+}
+
 /// Runs a tool to its end.
 ///
 /// # Errors

@@ -12,15 +12,17 @@ use tokio::time::Instant;
 use wasmparser::{Parser, Payload};
 
 use super::{Exit, block_on, print, show_error};
+use crate::app;
 use crate::build::{self, Project};
 use crate::observe::Metrics;
 use crate::plugin::{Candidate, DEFAULT_TEAM, Load as _, Loaded, Plugin, PluginName, Refusal, Sidecar, Tally, Tier, Version};
 use crate::policy::{Grant, Limits};
 use crate::record::Record;
 use crate::reload::{Case, message};
-use crate::transform::{Component, Sandbox, Settings};
+use crate::transform::Component;
 
-const ENVIRONMENT: &str = "Environment: KEYWAY_CARGO names the cargo for plugins in Rust, KEYWAY_TOOLS the folder with the tools of the other languages \
+const ENVIRONMENT: &str = "Environment: KEYWAY_WASM_STD=debian makes a compiler for plugins in Rust of Debian's packages where rustup has none, \
+                           KEYWAY_CARGO names a cargo that has one, and KEYWAY_TOOLS is the folder with the tools of the other languages \
                            (default ~/.cache/keyway)";
 
 /// Build a plugin with its language's own tools.
@@ -88,7 +90,8 @@ async fn examine(project: &Project, component: &[u8]) -> Result<String, Refusal>
     let name = PluginName::new(DEFAULT_TEAM, &project.name);
     let candidate =
         Candidate { name: name.clone(), version: Version("built".into()), component: component.to_vec().into(), sidecar: Sidecar::default(), limits };
-    let sandbox = Sandbox::new(&Settings::default(), Metrics::new()).map_err(|error| Refusal { cause: format!("{error:#}"), hint: None })?;
+    // With the cache of the user's, in which `keyway test` and a host on this machine then find it compiled.
+    let sandbox = app::sandbox(None, &Metrics::new()).map_err(|cause| Refusal { cause, hint: None })?;
     let started = Instant::now();
     let Loaded { code, description, tier, sees_replies } = sandbox.load(&candidate).await?;
     let loaded_in = started.elapsed();

@@ -32,7 +32,9 @@ impl New {
         };
         let (folder, source, name) = (folder.display(), new.language.source(), &new.name);
         print(format!("made {folder}: the plugin is {source}, its cases are in {name}.cases, the SDK and its README are in keyway"));
-        print(format!("next: keyway build {folder}, then keyway test {folder}/{name}.wasm; copied into a host's plugins directory, it goes live"));
+        print(format!(
+            "next: keyway build {folder}, then keyway test {folder}; {folder}/{name}.wasm, copied into a host's plugins directory, goes live"
+        ));
         Exit::Done
     }
 }

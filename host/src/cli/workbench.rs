@@ -22,7 +22,8 @@ use crate::transform::{Component, Sandbox};
 /// Which plugin, under which configuration.
 #[derive(Debug, Args)]
 pub(super) struct Bench {
-    /// The plugin: its name (`order`, `payments/refund`) in the configuration's directory, or the path of its `.wasm`
+    /// The plugin: its name (`order`, `payments/refund`) in the configuration's directory, the path of its `.wasm`, or the folder of
+    /// its source, with what `keyway build` made there
     #[arg(value_name = "PLUGIN")]
     plugin: String,
     /// The configuration with its team's grant and its destinations [default: keyway.toml if it is there]
@@ -47,7 +48,7 @@ impl Bench {
     /// Loads the plugin, its cases and its signature aside. What is wrong goes to standard error.
     pub(super) async fn load(self) -> Result<Loaded, Exit> {
         let config = self.config()?;
-        let (directory, name) = place(&self.plugin, config.as_ref());
+        let (directory, name) = find(&self.plugin, config.as_ref());
         let file = directory.join(format!("{name}.wasm"));
         if !file.exists() {
             show_error(format!("failed to find the plugin `{}`: there is no file `{}`", self.plugin, file.display()), Some(&instead(&self.plugin)));
@@ -108,21 +109,29 @@ fn place(plugin: &str, config: Option<&Config>) -> (PathBuf, PluginName) {
     }
 }
 
-/// What to name instead of a plugin that is not there. What was named may be the folder of its source, or a component that is still to be built.
+/// The same, but a folder with a plugin's source stands for the component that was built there, unless a plugin has that name.
+fn find(plugin: &str, config: Option<&Config>) -> (PathBuf, PluginName) {
+    let (directory, name) = place(plugin, config);
+    match component_of(Path::new(plugin)).filter(|component| component.exists()) {
+        Some(component) if !directory.join(format!("{name}.wasm")).exists() => place(&component.to_string_lossy(), config),
+        _ => (directory, name),
+    }
+}
+
+/// The component of a folder that holds a plugin's source, whether it is built or not.
+fn component_of(folder: &Path) -> Option<PathBuf> {
+    Some(folder.join(format!("{}.wasm", Project::open(folder).ok()?.name)))
+}
+
+/// What to do about a plugin that is not there. What was named may be the folder of its source, or its component, and that is still to be built.
 fn instead(plugin: &str) -> String {
     let path = Path::new(plugin);
     let folder =
         if plugin.ends_with(".wasm") { path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")) } else { path };
-    match Project::open(folder) {
-        Ok(project) => {
-            let component = folder.join(format!("{}.wasm", project.name));
-            if component.exists() {
-                format!("the component is `{}`", component.display())
-            } else {
-                format!("`keyway build {}` makes `{}`", folder.display(), component.display())
-            }
-        }
-        Err(_) => "name the path of its `.wasm`, or the configuration with `--config`".to_owned(),
+    match component_of(folder) {
+        Some(component) if component.exists() => format!("the component is `{}`", component.display()),
+        Some(component) => format!("`keyway build {}` makes `{}`", folder.display(), component.display()),
+        None => "name the path of its `.wasm` or the folder of its source, or the configuration with `--config`".to_owned(),
     }
 }
 
@@ -166,7 +175,8 @@ mod tests {
         assert_eq!(instead(named), format!("`keyway build {named}` makes `{component}`"));
         assert_eq!(instead(component), format!("`keyway build {named}` makes `{component}`"));
         std::fs::write(component, "").unwrap();
-        assert_eq!(instead(named), format!("the component is `{component}`"));
+        assert_eq!(instead(&format!("{named}/other.wasm")), format!("the component is `{component}`"));
+        assert_eq!(find(named, None), (project.clone(), PluginName::new("default", "order")));
         assert!(instead("nope").starts_with("name the path"), "{}", instead("nope"));
     }
 }

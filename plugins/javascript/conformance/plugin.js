@@ -5,7 +5,8 @@ export default plugin({
   name: "conformance",
   version: "1.0.0",
   keys: ["conformance:*"],
-  transform({ do: what, value }, m) {
+  transform(order, m) {
+    const { do: what, value } = order ?? {};
     switch (what) {
       case "echo": {
         const { topic, partition, offset, timestamp = null, key = null } = m;

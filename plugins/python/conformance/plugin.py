@@ -5,7 +5,9 @@ from keyway import delete, get, log, on_tombstone, plugin, post, put, reject, se
 
 @plugin(name="conformance", version="1.0.0", keys=["conformance:*"])
 def transform(order, m):
-    what, value = order["do"], order.get("value")
+    if not isinstance(order, dict):
+        return reject("the payload is no object")
+    what, value = order.get("do"), order.get("value")
     if what == "echo":
         seen = {"topic": m.topic, "partition": m.partition, "offset": m.offset, "timestamp": m.timestamp, "key": m.key}
         return post("sink", "/echo").json({**seen, "header": m.header("a"), "value": value})

@@ -3,11 +3,12 @@ import { del, get, log, type Message, plugin, post, put, reject, segment, settin
 
 interface Order { do: string; value: any }
 
-export default plugin<Order>({
+export default plugin<Order | null>({
   name: "conformance",
   version: "1.0.0",
   keys: ["conformance:*"],
-  transform({ do: what, value }: Order, m: Message) {
+  transform(order: Order | null, m: Message) {
+    const { do: what, value } = order ?? { do: "nothing", value: null };
     switch (what) {
       case "echo": {
         const { topic, partition, offset, timestamp = null, key = null } = m;

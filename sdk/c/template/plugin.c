@@ -1,6 +1,6 @@
 #include <keyway.h>
 
-const keyway_about keyway_plugin = { .keys = (const char *[]){ "order:*", NULL } };
+const keyway_about keyway_plugin = { .keys = (const char *[]){ "NAME:*", NULL } };
 
 keyway_verdict keyway_transform(const keyway_json *order, const keyway_message *m) {
     int64_t id;

@@ -1,7 +1,7 @@
 import { plugin, put } from "keyway";
 
 export default plugin({
-  keys: "order:*",
+  keys: "NAME:*",
   transform(order) {
     return put("orders", `/orders/${order.id}`).json(order);
   },

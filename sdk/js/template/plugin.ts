@@ -3,7 +3,7 @@ import { plugin, put } from "keyway";
 interface Order { id: number; total: number }
 
 export default plugin<Order>({
-  keys: "order:*",
+  keys: "NAME:*",
   transform(order) {
     return put("orders", `/orders/${order.id}`).json(order);
   },

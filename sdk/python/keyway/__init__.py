@@ -248,11 +248,14 @@ def on_replies(function):
 def parse(text: str) -> Any:
     """JSON. What no other language would take (`NaN`, a lone surrogate) is an error here, too."""
     try:
+        # The parser goes down with the nesting, and the stack has an end.
+        if text.count("[") + text.count("{") > _DEPTH_MAX:
+            _refuse_depth(text)
         if "\\u" in text:
             for escape in _ESCAPES.finditer(text):
                 if escape[1]:
                     raise ValueError(f"lone surrogate {escape[0]}")
-        return _json.loads(text, parse_constant=_constant)
+        return _json.loads(text, parse_constant=_constant, parse_float=_float)
     except (ValueError, RecursionError) as error:
         raise Reject(f"payload: {error}") from error
 
@@ -260,8 +263,31 @@ def parse(text: str) -> Any:
 _ESCAPES = _re.compile(r"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..)|.)", _re.DOTALL)
 
 
+#: As deep as serde_json goes in a plugin in Rust.
+_DEPTH_MAX = 127
+_BRACKETS = _re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|([\[{])|[\]}]', _re.DOTALL)
+
+
+def _refuse_depth(text: str) -> None:
+    depth = 0
+    for token in _BRACKETS.finditer(text):
+        if token[1]:
+            depth += 1
+        elif token[0][0] != '"':
+            depth -= 1
+        if depth > _DEPTH_MAX:
+            raise ValueError(f"nested more than {_DEPTH_MAX} deep at char {token.start()}")
+
+
 def _constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError(f"number {text} is out of range")
+    return number
 
 
 def handle(message: Message) -> Union[List[Request], Skip]:

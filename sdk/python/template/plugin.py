@@ -1,6 +1,6 @@
 from keyway import plugin, put
 
 
-@plugin(keys="order:*")
+@plugin(keys="NAME:*")
 def transform(order, m):
     return put("orders", f"/orders/{order['id']}").json(order)

@@ -176,5 +176,5 @@ fn the_contract_in_the_crate_is_the_repository_s() {
     let here = env!("CARGO_MANIFEST_DIR");
     let copy = std::fs::read_to_string(format!("{here}/wit/deps/keyway-transform-0.1.0/transform.wit")).unwrap();
     let Ok(original) = std::fs::read_to_string(format!("{here}/../../wit/0.1.0/transform.wit")) else { return };
-    assert_eq!(copy, original, "run scripts/generate-rust-bindings.sh");
+    assert_eq!(copy, original, "run scripts/generated --write rust");
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use e2e::traffic::{Sent, Traffic, guest};
 use e2e::{Answer, Broker, Destination, Host, Message, until};
 
+mod languages;
+
 /// Longest wait for anything here; see `bridge`.
 const RUN: Duration = Duration::from_secs(240);
 

@@ -1,0 +1,15 @@
+// Without the SDK: what `jco componentize` takes, against the contract as it is.
+export const transform = {
+  transform(m) {
+    let order;
+    try {
+      order = JSON.parse(m.payload ?? "null");
+    } catch (error) {
+      return { tag: "reject", val: `payload: ${error.message}` };
+    }
+    return {
+      tag: "send",
+      val: [{ destination: "sink", method: "POST", path: "/echo", headers: [["content-type", "application/json"]], body: { tag: "text", val: JSON.stringify(order) }, attributes: [] }],
+    };
+  },
+};
