@@ -250,3 +250,43 @@ async fn a_log_line_larger_than_the_output_limit() {
     guest.transform = format!("(call $log (i32.const 2) (i32.const 0) (i32.const 400000)) {SKIP}");
     expect(guest, Reason::Output, "logged at once").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_division_by_zero() {
+    expect(Guest::transform("(drop (i32.div_u (i32.const 1) (local.get $i))) unreachable"), Reason::Trapped, "divide by zero").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_line_that_is_not_utf8() {
+    let mut guest = logging(1, "x");
+    guest.fields = r#"(data (i32.const 1024) "\ff\fe")"#.to_owned();
+    guest.transform = format!("(call $log (i32.const 2) (i32.const 1024) (i32.const 2)) {SKIP}");
+    expect(guest, Reason::Trapped, "utf-8").await;
+}
+
+/// A component with so many core modules, each an instance with these fields.
+fn instances(count: usize, fields: &str) -> Vec<u8> {
+    let instances = format!("(core instance (instantiate (module {fields})))").repeat(count);
+    let module = format!("(core module $m {fields})");
+    let instances = instances.replace(&format!("(module {fields})"), "$m");
+    let text = format!(r#"(component {module} {instances} (instance $i) (export "keyway:transform/transform@0.1.0" (instance $i)))"#);
+    wat::parse_str(text).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_memories_than_a_component_may_have() {
+    let refusal = load(&instances(9, "(memory 1)")).await.unwrap_err();
+    assert!(refusal.cause.contains("memories"), "{}", refusal.cause);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_tables_than_a_component_may_have() {
+    let refusal = load(&instances(21, "(table 1 funcref)")).await.unwrap_err();
+    assert!(refusal.cause.contains("tables"), "{}", refusal.cause);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_larger_than_the_pool_has_places() {
+    let guest = Guest { fields: "(table 60000 funcref)".to_owned(), ..Guest::default() };
+    expect_refusal(guest, "table").await;
+}

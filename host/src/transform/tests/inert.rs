@@ -161,3 +161,19 @@ async fn leaving_is_a_fault() {
     assert_eq!(failure.reason, Reason::Trapped);
     assert!(failure.detail.contains("exit"), "{}", failure.detail);
 }
+
+/// A clock that stands still between two reads would make this loop end never, and one that moves makes it no shorter.
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_for_a_clock_uses_up_the_cpu_time() {
+    let failure = ask(&guest("(loop $again (drop (call $monotonic)) (br $again)) unreachable").component(), limits(), b"{}").await.unwrap_err();
+    assert_eq!(failure.reason, Reason::Cpu, "{}", failure.detail);
+}
+
+/// Each wait is an entry in the host's own table, which the guest never gives back. It is full before the guest holds too many handles.
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_for_ever_ends_when_the_table_is_full() {
+    let body = "(loop $again (call $block (call $wait (i64.const 3600000000000))) (br $again)) unreachable";
+    let failure = ask(&guest(body).component(), limits(), b"{}").await.unwrap_err();
+    assert_eq!(failure.reason, Reason::Trapped, "{}", failure.detail);
+    assert!(failure.detail.contains("resource table has no free keys"), "{}", failure.detail);
+}
