@@ -15,7 +15,7 @@
 //! Figures are medians of several runs; quote the ratios, not the times: the machine is whatever it is. Nothing here fails for being slow, only
 //! for records that are lost.
 //!
-//! `cargo run --release -p bench -- [twin] [RECORDS] [RUNS] | drain | latency | hostile | hang | teams | reload [PER_MILLISECOND] | plugins | all`;
+//! `cargo run --release -p bench -- [twin] [RECORDS] [RUNS] | drain | latency | hostile | hang | teams | reload [PER_MILLISECOND] | plugins [COUNT] | all`;
 //! the guests and `keyway` must be built (`make bench` does it).
 
 mod clock;
@@ -59,7 +59,11 @@ fn main() -> ExitCode {
             Ok(per_millisecond) => reload::run(Some(per_millisecond)),
             Err(_) => return usage(),
         },
-        ["plugins"] => plugins::run(),
+        ["plugins"] => plugins::run(None),
+        ["plugins", count] => match count.parse() {
+            Ok(count) => plugins::run(Some(count)),
+            Err(_) => return usage(),
+        },
         ["all"] => {
             compare::run(TWIN.0, TWIN.1);
             drain::run();
@@ -68,7 +72,7 @@ fn main() -> ExitCode {
             hang::run();
             teams::run();
             reload::run(None);
-            plugins::run();
+            plugins::run(None);
         }
         ["twin", ref numbers @ ..] | ref numbers if numbers.len() <= 2 => {
             let numbers: Result<Vec<usize>, _> = numbers.iter().map(|text| text.parse()).collect();
@@ -85,6 +89,8 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    figures::say("usage: bench [twin] [RECORDS] [RUNS] | drain | latency | hostile | hang | teams | reload [PER_MILLISECOND] | plugins | all");
+    figures::say(
+        "usage: bench [twin] [RECORDS] [RUNS] | drain | latency | hostile | hang | teams | reload [PER_MILLISECOND] | plugins [COUNT] | all",
+    );
     ExitCode::from(2)
 }

@@ -17,6 +17,7 @@ use crate::load::Load;
 use crate::setting::{DEADLINE, PARTITIONS, peak_mib};
 use crate::sink::Sink;
 
+/// Unless the command line says otherwise.
 const PLUGINS: usize = 1_000;
 
 /// Compiling a thousand components takes minutes on two cores.
@@ -27,7 +28,8 @@ const RECORDS: usize = 30_000;
 
 const KEYS: usize = 1_000;
 
-pub(crate) fn run() {
+pub(crate) fn run(plugins: Option<usize>) {
+    let plugins = plugins.unwrap_or(PLUGINS);
     let broker = Broker::shared();
     let topic = broker.topic("plugins", PARTITIONS);
     let orders = Load::new(&["order"], RECORDS, KEYS);
@@ -36,12 +38,12 @@ pub(crate) fn run() {
     let component = fs::read(guest("shipment")).expect("a component");
     let folder = std::env::temp_dir().join(format!("keyway-bench-plugins-{}", std::process::id()));
     let cache = folder.join("cache");
-    say(&format!("plugins: {PLUGINS} of {} KiB beside the one that has the records", component.len() >> 10));
+    say(&format!("plugins: {plugins} of {} KiB beside the one that has the records", component.len() >> 10));
 
     let alone = measure(broker, &topic, &orders, &sink, &cache, 0, &component);
     say(&format!("without them: all let in after {:.2} s, {:.0} records/s, {:.0} MiB peak", alone.0.as_secs_f64(), alone.1, alone.2));
     for what in ["an empty cache", "a warm cache"] {
-        let many = measure(broker, &topic, &orders, &sink, &cache, PLUGINS, &component);
+        let many = measure(broker, &topic, &orders, &sink, &cache, plugins, &component);
         say(&format!(
             "with them, {what}: all let in after {:.2} s (warm: below 3), {:.0} records/s ({:.2} of it without), {:.0} MiB peak (below 400)",
             many.0.as_secs_f64(),

@@ -57,19 +57,19 @@ impl Cache {
         Ok(cache)
     }
 
-    /// The compiled component, if it is there and whole.
-    pub(super) fn get(&self, component: &[u8]) -> Option<Vec<u8>> {
+    /// The file of the compiled component, if it is there and whole. What follows the component's code in it, the digest, is no part of any section of
+    /// the object file, and so of no consequence to whoever maps it.
+    pub(super) fn get(&self, component: &[u8]) -> Option<PathBuf> {
         let path = self.path(component);
-        let mut entry = fs::read(&path).ok()?;
+        let entry = fs::read(&path).ok()?;
         let artifact = entry.len().checked_sub(DIGEST)?;
         if Sha256::digest(&entry[..artifact]).as_slice() != &entry[artifact..] {
             tracing::warn!(file = %path.display(), "a compiled component is damaged; it is compiled anew");
             return None;
         }
-        entry.truncate(artifact);
         // Its age is the time since it was last used. Failing to say so costs a compilation in a month.
         drop(File::open(&path).and_then(|file| file.set_modified(SystemTime::now())));
-        Some(entry)
+        Some(path)
     }
 
     /// Keeps a compiled component.
