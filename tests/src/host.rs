@@ -109,12 +109,8 @@ impl Host {
         self.await_ready();
     }
 
-    /// Waits until it says that it is ready.
-    ///
-    /// # Panics
-    /// When it ends, or is not ready within a minute.
     #[track_caller]
-    pub fn await_ready(&mut self) {
+    fn await_ready(&mut self) {
         until("the host to be ready", READY, || {
             let ended = self.child.as_mut().expect("a running host").try_wait().expect("the host's status");
             assert!(ended.is_none(), "the host ended with {ended:?} before it was ready");

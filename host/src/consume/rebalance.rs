@@ -15,7 +15,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
-use rdkafka::types::RDKafkaRespErr;
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
@@ -76,6 +76,28 @@ pub(super) enum Came {
     Beyond(i64),
     /// Before the offset that was expected, which is this: the log was cut back, or the topic was made anew.
     Before(i64),
+}
+
+/// Why a last commit is not known to have been done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Uncommitted {
+    /// The group is being rebalanced; when that is over, what this host still has can be committed.
+    #[error("commit for the last time: the group was being rebalanced")]
+    Rebalancing,
+    /// Anything else, in words for the log.
+    #[error("commit for the last time: {0}")]
+    Failed(String),
+}
+
+impl From<KafkaError> for Uncommitted {
+    fn from(error: KafkaError) -> Uncommitted {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::IllegalGeneration | RDKafkaErrorCode::RebalanceInProgress | RDKafkaErrorCode::StaleMemberEpoch) => {
+                Uncommitted::Rebalancing
+            }
+            _ => Uncommitted::Failed(error.to_string()),
+        }
+    }
 }
 
 impl Context {
@@ -150,7 +172,7 @@ impl Context {
                 && !consumer.assignment_lost()
                 && let Err(error) = self.last_commit(&marks)
             {
-                tracing::warn!(error, "partitions go without their last commit; what it covered is sent again");
+                tracing::warn!(%error, "partitions go without their last commit; what it covered is sent again");
             }
         }
         let unassigned = match consumer.rebalance_protocol() {
@@ -222,10 +244,10 @@ impl Context {
     /// Commits and waits for Kafka's word, but not for ever: librdkafka's own call has no deadline, so it runs on a thread of its own.
     ///
     /// # Errors
-    /// It is not known to be committed, in words for the log.
-    pub(super) fn last_commit(&self, marks: &[Mark]) -> Result<(), String> {
+    /// It is not known to be committed.
+    pub(super) fn last_commit(&self, marks: &[Mark]) -> Result<(), Uncommitted> {
         let Some(consumer) = self.consumer.lock().unwrap_or_else(PoisonError::into_inner).upgrade() else {
-            return Err("commit for the last time: the consumer is closed".into());
+            return Err(Uncommitted::Failed("the consumer is closed".into()));
         };
         let list = offsets(marks);
         let (done, finished) = sync_channel(1);
@@ -235,15 +257,15 @@ impl Context {
                 // Nobody listens any more when the deadline has passed.
                 let _ = done.send(consumer.commit(&list, CommitMode::Sync));
             })
-            .map_err(|error| format!("commit for the last time: no thread for it: {error}"))?;
+            .map_err(|error| Uncommitted::Failed(format!("no thread for it: {error}")))?;
         match finished.recv_timeout(LAST_COMMIT) {
             Ok(result) => {
                 self.metrics.commit(result.is_ok());
-                result.map_err(|error| format!("commit for the last time: {error}"))
+                result.map_err(Uncommitted::from)
             }
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                 self.metrics.commit(false);
-                Err(format!("commit for the last time within {LAST_COMMIT:?}"))
+                Err(Uncommitted::Failed(format!("no answer within {LAST_COMMIT:?}")))
             }
         }
     }

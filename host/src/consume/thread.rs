@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::Event;
 use super::copy;
 use super::queue::{BATCH_BYTES, BATCH_RECORDS, Refused};
-use super::rebalance::{Came, Context};
+use super::rebalance::{Came, Context, Uncommitted};
 use crate::cluster::Identity;
 use crate::record::Record;
 use crate::settle::Mark;
@@ -26,6 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Looks for room while intake is paused, between polls that serve rebalances.
 const PAUSED_POLL: Duration = Duration::from_millis(20);
+
+/// Tries of the last commit while the group is rebalanced, each after a poll: five seconds and more, which a group whose members answer needs only
+/// when one of them drains slowly.
+const REBALANCE_LOOKS: u32 = 50;
 
 /// Looks at the group after the wish to leave. Each takes some milliseconds; the first nearly always suffices.
 const LEAVE_LOOKS: u32 = 50;
@@ -192,8 +196,7 @@ impl Reader {
         context.closing.store(true, Ordering::Release);
         let (marks, done) =
             self.ending.lock().unwrap_or_else(PoisonError::into_inner).take().map_or((Vec::new(), None), |(marks, done)| (marks, Some(done)));
-        let marks: Vec<Mark> = marks.into_iter().filter(|mark| context.stays.has(&mark.assignment)).collect();
-        let committed = if marks.is_empty() || self.consumer.assignment_lost() { Ok(()) } else { context.last_commit(&marks) };
+        let committed = self.commit_what_is_left(marks).map_err(|error| error.to_string());
         self.consumer.unsubscribe();
         // The revocation that follows is served by polling; it unassigns without asking anyone, and librdkafka then leaves.
         let mut left = 50;
@@ -225,6 +228,25 @@ impl Reader {
 }
 
 impl Reader {
+    /// Commits for the last time. A rebalance may be under way, in which the group takes no commits; it goes on being served, and then what this host
+    /// still has is committed.
+    fn commit_what_is_left(&self, mut marks: Vec<Mark>) -> Result<(), Uncommitted> {
+        let context = self.consumer.context();
+        let mut left = REBALANCE_LOOKS;
+        loop {
+            marks.retain(|mark| context.stays.has(&mark.assignment));
+            if marks.is_empty() || self.consumer.assignment_lost() {
+                return Ok(());
+            }
+            match context.last_commit(&marks) {
+                Err(Uncommitted::Rebalancing) if left > 0 => left -= 1,
+                committed => return committed,
+            }
+            // Records that still come were not begun, and are the next owner's.
+            let _ = self.consumer.poll(POLL);
+        }
+    }
+
     /// Waits until the group has let a static member go. Closing the consumer too early would take its wish to leave back, and nothing in
     /// librdkafka says when it was sent.
     fn await_left(&self) {
