@@ -2,6 +2,10 @@
 
 #![expect(clippy::print_stderr, reason = "figures are read where the test is run")]
 
+mod commands;
+mod hostile;
+mod reload;
+
 use std::time::Duration;
 
 use e2e::traffic::{Sent, Traffic, check, guest, requests};
