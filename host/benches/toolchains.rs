@@ -113,8 +113,13 @@ fn fresh(bencher: Bencher<'_, '_>, toolchain: &str) {
     call(bencher, toolchain, None);
 }
 
+/// Those that can be kept: with the stock adapter, Go traps when its garbage collector reads the clock in the middle of a call's end.
+fn keepable() -> Vec<&'static str> {
+    toolchains().into_iter().filter(|toolchain| *toolchain != "off-the-shelf/go").collect()
+}
+
 /// What each toolchain makes, with an instance kept for a thousand records.
-#[divan::bench(args = toolchains())]
+#[divan::bench(args = keepable())]
 fn kept(bencher: Bencher<'_, '_>, toolchain: &str) {
     call(bencher, toolchain, KEPT);
 }

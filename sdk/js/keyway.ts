@@ -287,10 +287,12 @@ function places(stack: unknown): string {
  */
 export function parse(text: string): unknown {
   try {
-    if (/\\u[dD][89a-fA-F]/.test(text)) refuseLoneSurrogates(text);
+    // An interpreter runs this: what no payload needs is found out natively, or in one pass.
+    if (text.includes("\\u") && /\\u[dD][89a-fA-F]/.test(text)) refuseLoneSurrogates(text);
     // The parser goes down with the nesting, and the stack has an end.
     if (text.split("[").length + text.split("{").length > DEPTH_MAX) refuseDepth(text);
-    if (/[eE]\+?\d{3}|\d{309}/.test(text)) refuseInfinity(text);
+    if (!LONG.test(text)) return JSON.parse(text);
+    refuseInfinity(text);
     if (!/\d{16}/.test(text)) return JSON.parse(text);
     JSON.parse(text); // for its errors, whose positions are those of the text as it came
     const marked = text.replace(/"[^"\\]*(?:\\.[^"\\]*)*"|-?\d{16,}(?![\d.eE])/g, (token) =>
@@ -306,6 +308,12 @@ export function parse(text: string): unknown {
 const MARK = "\uF8FFkeyway:integer:";
 
 function stringify(value: unknown): string | undefined {
+  // A `bigint` is an error here, and rare: only then is every value looked at.
+  try {
+    return JSON.stringify(value);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+  }
   let marked = false;
   const text = JSON.stringify(value, (_, v) => (typeof v === "bigint" ? ((marked = true), MARK + v) : v));
   return marked ? text.replace(new RegExp(`"${MARK}(-?\\d+)"`, "g"), "$1") : text;
@@ -329,7 +337,9 @@ function refuseDepth(text: string): void {
   }
 }
 
-/** Only where an exponent or the digits before the point can make a number that large. */
+/** Many digits, or a large exponent after what begins like a number and not like a part of a text, as hexadecimal digits are full of them. */
+const LONG = /\d{16}|(?:^|[[:,\s])-?\d[\d.]*[eE]\+?\d{3}/;
+
 function refuseInfinity(text: string): void {
   for (const [token] of text.matchAll(/"[^"\\]*(?:\\.[^"\\]*)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g)) {
     if (token[0] !== '"' && /[.eE]/.test(token) && !Number.isFinite(Number(token))) throw new SyntaxError(`number ${token} is out of range`);
@@ -338,6 +348,8 @@ function refuseInfinity(text: string): void {
 
 /** What has no form in UTF-8, a lone surrogate, becomes U+FFFD. */
 function wellFormed(text: string): string {
+  const native = (text as { toWellFormed?(): string }).toWellFormed;
+  if (native) return native.call(text);
   return text.replace(/[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/g, "\uFFFD");
 }
 
