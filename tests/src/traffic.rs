@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::{Message, Seen};
+use crate::{Broker, Destination, Host, HostBuilder, Message, Seen};
 
 /// The component of a guest, as `scripts/build-guests` leaves it.
 ///
@@ -15,6 +15,16 @@ pub fn guest(name: &str) -> PathBuf {
     let file = plugins().join("built").join(format!("{name}.wasm"));
     assert!(file.is_file(), "`{}` is not built (`scripts/build-guests`)", file.display());
     file
+}
+
+/// A host with the three example plugins and this destination for all of them.
+pub fn host(broker: &Broker, topic: &str, group: &str, destination: &Destination) -> HostBuilder {
+    ["order", "shipment", "refund"].iter().fold(
+        ["orders", "shipping", "payments"]
+            .iter()
+            .fold(Host::builder(broker, topic, group), |host, name| host.destination(name, &destination.url(), "")),
+        |host, plugin| host.plugin(&format!("{plugin}.wasm"), guest(plugin)),
+    )
 }
 
 fn plugins() -> PathBuf {

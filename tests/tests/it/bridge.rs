@@ -8,21 +8,11 @@ mod reload;
 
 use std::time::Duration;
 
-use e2e::traffic::{Sent, Traffic, check, guest, requests};
-use e2e::{Answer, Broker, Destination, Host, HostBuilder, Message, Seen, until};
+use e2e::traffic::{Sent, Traffic, check, guest, host, requests};
+use e2e::{Answer, Broker, Destination, Host, Message, Seen, until};
 
 /// Longest wait for a whole run. Long, since tests share their machine; a run that works takes a fraction of it.
 const RUN: Duration = Duration::from_secs(480);
-
-/// A host with the three example plugins and this destination for all of them.
-pub(crate) fn host(broker: &Broker, topic: &str, group: &str, destination: &Destination) -> HostBuilder {
-    ["order", "shipment", "refund"].iter().fold(
-        ["orders", "shipping", "payments"]
-            .iter()
-            .fold(Host::builder(broker, topic, group), |host, name| host.destination(name, &destination.url(), "")),
-        |host, plugin| host.plugin(&format!("{plugin}.wasm"), guest(plugin)),
-    )
-}
 
 #[test]
 fn a_hundred_thousand_records_arrive_once_and_in_order() {

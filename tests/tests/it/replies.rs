@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use e2e::traffic::{Traffic, check, requests};
+use e2e::traffic::{Traffic, check, host, requests};
 use e2e::{Answer, Broker, Destination, Message};
-
-use crate::bridge::host;
 
 /// Longest wait for anything here; see `bridge`.
 const RUN: Duration = Duration::from_secs(240);

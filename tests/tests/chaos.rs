@@ -1,14 +1,14 @@
 //! Hosts that are killed at random while records flow: nothing is lost, order is kept, and little comes again.
+//!
+//! A binary of its own, since it takes all of a small machine for minutes.
 
 #![expect(clippy::print_stderr, reason = "figures are read where the test is run")]
 
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use e2e::traffic::{Traffic, check, requests};
+use e2e::traffic::{Traffic, check, host, requests};
 use e2e::{Answer, Broker, Destination, Host};
-
-use crate::bridge::host;
 
 /// For how long records are written and hosts are killed.
 const CHAOS: Duration = Duration::from_secs(120);
