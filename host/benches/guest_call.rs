@@ -12,8 +12,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use divan::Bencher;
 use keyway::observe::Metrics;
-use keyway::plugin::{Candidate, Load, OnFault, Plugin, PluginName, Reuse, Sidecar, Tally, Version};
-use keyway::policy::{Grant, Limits, Pattern};
+use keyway::plugin::{Candidate, Load, Plugin, PluginName, Reuse, Sidecar, Version};
+use keyway::policy::Limits;
 use keyway::record::{Assignment, AssignmentId, Record};
 use keyway::transform::{Component, Sandbox, Settings, Transform};
 use tokio::runtime::{Builder, Runtime};
@@ -71,23 +71,11 @@ fn plugin(reuse: Option<Reuse>) -> Plugin<Component> {
     let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins/target/wasm32-unknown-unknown/release/order.wasm");
     let file = std::env::var_os("KEYWAY_BENCH_GUEST").map_or_else(|| PathBuf::from(built), PathBuf::from);
     let component = std::fs::read(&file).unwrap_or_else(|error| panic!("build the plugins first: `{}`: {error}", file.display()));
-    let name = PluginName::new("default", "order");
     let sidecar = Sidecar { reuse, ..Sidecar::default() };
-    let limits = Limits::default();
-    let candidate = Candidate { name: name.clone(), version: Version("0".into()), component: Bytes::from(component), sidecar, limits };
+    let name = PluginName::new("default", "order");
+    let candidate = Candidate { name, version: Version("0".into()), component: Bytes::from(component), sidecar, limits: Limits::default() };
     let loaded = RUNTIME.with(|runtime| runtime.block_on(SANDBOX.load(&candidate))).unwrap_or_else(|refusal| panic!("{refusal}"));
-    let grant = Grant { team: "default".into(), keys: vec!["*".to_owned()], destinations: vec!["*".to_owned()], limits };
-    Plugin {
-        name,
-        version: Version("0".into()),
-        keys: vec![Pattern::Any],
-        on_fault: OnFault::DeadLetter,
-        grant: Arc::new(grant),
-        limits,
-        sees_replies: false,
-        tally: Tally::default(),
-        code: loaded.code,
-    }
+    Plugin::alone(candidate, loaded.code, loaded.sees_replies)
 }
 
 /// An order of 1 KiB: one of the plugin's own cases.

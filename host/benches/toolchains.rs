@@ -11,8 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use divan::Bencher;
 use keyway::observe::Metrics;
-use keyway::plugin::{Candidate, Load as _, Loaded, OnFault, Plugin, PluginName, Reuse, Sidecar, Tally, Version};
-use keyway::policy::{Grant, Limits, Pattern};
+use keyway::plugin::{Candidate, Load as _, Loaded, Plugin, PluginName, Reuse, Sidecar, Version};
+use keyway::policy::Limits;
 use keyway::record::{Assignment, AssignmentId, Record};
 use keyway::transform::{Component, Sandbox, Settings, Transform as _};
 use tokio::runtime::{Builder, Runtime};
@@ -63,19 +63,7 @@ fn load(candidate: &Candidate) -> Loaded<Component> {
 fn plugin(file: &Path, reuse: Option<Reuse>) -> Plugin<Component> {
     let candidate = candidate(file, reuse);
     let loaded = load(&candidate);
-    let Candidate { name, version, limits, .. } = candidate;
-    let grant = Grant { team: "default".into(), keys: vec!["*".to_owned()], destinations: vec!["*".to_owned()], limits };
-    Plugin {
-        name,
-        version,
-        keys: vec![Pattern::Any],
-        on_fault: OnFault::DeadLetter,
-        grant: Arc::new(grant),
-        limits,
-        sees_replies: false,
-        tally: Tally::default(),
-        code: loaded.code,
-    }
+    Plugin::alone(candidate, loaded.code, loaded.sees_replies)
 }
 
 /// An order of 1 KiB, one of the cases of the plugin `order`, as what the conformance plugin is to write.

@@ -3,10 +3,16 @@
 //! Outcomes are data, not errors: whoever meets one must match every case. An `Err` elsewhere in the host means that the host itself
 //! could not do its job.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+
+/// What a panic said.
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
 
 /// What a plugin says of a record (`verdict` of the contract).
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use crate::config::{Framing, RouteBy, Unrouted};
 use crate::deliver::{Deliver, Delivery, Stamp};
 use crate::lanes::{Job, Progress};
 use crate::observe::Metrics;
-use crate::outcome::{Cause, Exchange, Failure, Next, Outcome, Reason, Request, Verdict};
+use crate::outcome::{self, Cause, Exchange, Failure, Next, Outcome, Reason, Request, Verdict};
 use crate::plugin::{OnFault, Plugin};
 use crate::policy;
 use crate::record::Record;
@@ -260,7 +260,7 @@ fn unframe(record: &Record, framing: Framing) -> Result<Cow<'_, Record>, Failure
 }
 
 fn host_panicked(record: &Record, panic: &(dyn std::any::Any + Send)) -> Failure {
-    let message = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    let message = outcome::panic_text(panic);
     tracing::error!(%record, "the host panicked at this record, which is a defect of Keyway: {message}");
     Failure::new(Reason::Trapped, format!("the host panicked at this record, which is a defect of Keyway: {message}"))
 }

@@ -105,6 +105,25 @@ pub struct Plugin<C> {
     pub code: C,
 }
 
+impl<C> Plugin<C> {
+    /// A candidate that was loaded outside any directory, to be tried out by itself: it claims every key, and its team may name every destination.
+    pub fn alone(candidate: Candidate, code: C, sees_replies: bool) -> Plugin<C> {
+        let Candidate { name, version, component: _, sidecar, limits } = candidate;
+        let grant = Grant { team: name.team().into(), keys: vec!["*".to_owned()], destinations: vec!["*".to_owned()], limits };
+        Plugin {
+            name,
+            version,
+            keys: vec![Pattern::Any],
+            on_fault: sidecar.on_fault,
+            grant: Arc::new(grant),
+            limits,
+            sees_replies,
+            tally: Tally::default(),
+            code,
+        }
+    }
+}
+
 /// How the calls of one version went so far. Counting is two relaxed additions, so it may be done for every record.
 #[derive(Debug, Default)]
 pub struct Tally {

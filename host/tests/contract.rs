@@ -4,14 +4,14 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic, and so may what only tests call")]
 
 use std::path::Path;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
 use keyway::observe::Metrics;
 use keyway::outcome::{Body, Exchange, Next, Reply, Request, Verdict};
-use keyway::plugin::{Candidate, Load, Loaded, OnFault, Plugin, PluginName, Refusal, Sidecar, Tally, Tier, Version};
-use keyway::policy::{Grant, Limits, Pattern};
+use keyway::plugin::{Candidate, Load, Loaded, Plugin, PluginName, Refusal, Sidecar, Tier, Version};
+use keyway::policy::Limits;
 use keyway::record::Record;
 use keyway::reload::message;
 use keyway::transform::{Component, Sandbox, Settings, Transform};
@@ -27,32 +27,25 @@ fn fixture(version: &str) -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../tests/fixtures/contract-{version}.wasm"))).unwrap()
 }
 
-async fn load(component: Vec<u8>) -> Result<Loaded<Component>, Refusal> {
+fn candidate(component: Vec<u8>) -> Candidate {
     let settings = [("list", "[1,2]"), ("one", "1")].map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    let candidate = Candidate {
+    Candidate {
         name: PluginName::new("default", "contract"),
         version: Version("0".into()),
         component: component.into(),
         sidecar: Sidecar { settings, ..Sidecar::default() },
         limits: limits(),
-    };
-    SANDBOX.load(&candidate).await
+    }
+}
+
+async fn load(component: Vec<u8>) -> Result<Loaded<Component>, Refusal> {
+    SANDBOX.load(&candidate(component)).await
 }
 
 async fn plugin(version: &str) -> Plugin<Component> {
-    let loaded = load(fixture(version)).await.unwrap();
-    let grant = Grant { team: "default".into(), keys: vec!["*".to_owned()], destinations: vec!["*".to_owned()], limits: limits() };
-    Plugin {
-        name: PluginName::new("default", "contract"),
-        version: Version("0".into()),
-        keys: vec![Pattern::Any],
-        on_fault: OnFault::DeadLetter,
-        grant: Arc::new(grant),
-        limits: limits(),
-        sees_replies: loaded.sees_replies,
-        tally: Tally::default(),
-        code: loaded.code,
-    }
+    let candidate = candidate(fixture(version));
+    let loaded = SANDBOX.load(&candidate).await.unwrap();
+    Plugin::alone(candidate, loaded.code, loaded.sees_replies)
 }
 
 fn record(key: &str) -> Record {

@@ -12,8 +12,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use keyway::observe::Metrics;
 use keyway::outcome::{Body, Exchange, Next, Reason, Reply, Verdict};
-use keyway::plugin::{Candidate, Load, Loaded, OnFault, Plugin, PluginName, Sidecar, Tally, Tier, Version};
-use keyway::policy::{Grant, Limits, Pattern, check_requests};
+use keyway::plugin::{Candidate, Load, Loaded, Plugin, PluginName, Sidecar, Tier, Version};
+use keyway::policy::{Grant, Limits, check_requests};
 use keyway::record::Record;
 use keyway::reload::{Case, message};
 use keyway::transform::{Component, Sandbox, Settings, Transform, Trial};
@@ -55,31 +55,25 @@ fn examples() -> Vec<String> {
     names
 }
 
-async fn load(name: &str) -> Loaded<Component> {
-    let candidate = Candidate {
+fn candidate(name: &str) -> Candidate {
+    Candidate {
         name: PluginName::new("default", name),
         version: Version("0".into()),
         component: component(name),
         sidecar: Sidecar::default(),
         limits: limits(),
-    };
-    SANDBOX.load(&candidate).await.unwrap_or_else(|refusal| panic!("{name} is refused: {refusal:?}"))
+    }
+}
+
+async fn load(name: &str) -> Loaded<Component> {
+    SANDBOX.load(&candidate(name)).await.unwrap_or_else(|refusal| panic!("{name} is refused: {refusal:?}"))
 }
 
 async fn plugin(name: &str) -> Plugin<Component> {
-    let loaded = load(name).await;
+    let candidate = candidate(name);
+    let loaded = SANDBOX.load(&candidate).await.unwrap();
     let grant = Grant { team: "default".into(), keys: vec!["*".to_owned()], destinations: vec!["orders".to_owned()], limits: limits() };
-    Plugin {
-        name: PluginName::new("default", name),
-        version: Version("0".into()),
-        keys: vec![Pattern::Any],
-        on_fault: OnFault::DeadLetter,
-        grant: Arc::new(grant),
-        limits: limits(),
-        sees_replies: loaded.sees_replies,
-        tally: Tally::default(),
-        code: loaded.code,
-    }
+    Plugin { grant: Arc::new(grant), ..Plugin::alone(candidate, loaded.code, loaded.sees_replies) }
 }
 
 async fn trial(name: &str, record: &Record) -> Trial {

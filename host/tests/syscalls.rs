@@ -9,12 +9,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use keyway::observe::Metrics;
-use keyway::plugin::{Candidate, Load, OnFault, Plugin, PluginName, Sidecar, Tally, Version};
-use keyway::policy::{Grant, Limits, Pattern};
+use keyway::plugin::{Candidate, Load, Plugin, PluginName, Sidecar, Version};
+use keyway::policy::Limits;
 use keyway::reload::Case;
 use keyway::transform::{Sandbox, Settings, Transform};
 
@@ -50,21 +49,10 @@ async fn calls_to_be_counted() {
     let (name, calls) = (std::env::var(EXAMPLE).unwrap(), std::env::var(CALLS).unwrap());
     let (component, case) = example(&name);
     let sandbox = Sandbox::new(&Settings { instances: 8, ..Settings::default() }, Metrics::new()).unwrap();
-    let (name, limits) = (PluginName::new("default", &name), Limits::default());
-    let candidate = Candidate { name: name.clone(), version: Version("0".into()), component, sidecar: Sidecar::default(), limits };
+    let name = PluginName::new("default", &name);
+    let candidate = Candidate { name, version: Version("0".into()), component, sidecar: Sidecar::default(), limits: Limits::default() };
     let loaded = sandbox.load(&candidate).await.unwrap();
-    let grant = Grant { team: "default".into(), keys: vec!["*".to_owned()], destinations: vec!["*".to_owned()], limits };
-    let plugin = Plugin {
-        name,
-        version: Version("0".into()),
-        keys: vec![Pattern::Any],
-        on_fault: OnFault::DeadLetter,
-        grant: Arc::new(grant),
-        limits,
-        sees_replies: false,
-        tally: Tally::default(),
-        code: loaded.code,
-    };
+    let plugin = Plugin::alone(candidate, loaded.code, loaded.sees_replies);
     for _ in 0..WARM + calls.parse::<u32>().unwrap() {
         sandbox.transform(&plugin, &case.record).await.unwrap();
     }

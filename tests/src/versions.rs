@@ -1,9 +1,11 @@
 //! Versions of a guest that can be told apart by what they send, and the way to deploy them.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use crate::traffic::guest;
+use crate::Seen;
+use crate::traffic::{Sent, guest};
 
 /// What a guest's requests carry as `content-type`, and what those of its other version do: as long, so that it can be changed in the component's data.
 pub const CONTENT_TYPES: [&str; 2] = ["application/json", "application/JSON"];
@@ -38,6 +40,21 @@ pub fn marked(component: &[u8], mark: &str) -> Vec<u8> {
     bytes.extend(b"mark");
     bytes.extend(mark.bytes());
     bytes
+}
+
+/// Holds up that all requests of a record were made by one version, which their `content-type` tells.
+///
+/// # Panics
+/// At the first request by another version than its record's first one.
+#[track_caller]
+pub fn check_one_each(seen: &[Seen]) {
+    let mut versions: HashMap<(i32, i64), &str> = HashMap::new();
+    for request in seen {
+        let sent = Sent::of(request);
+        let version = request.content_type.as_deref().expect("a content type");
+        let first = *versions.entry((sent.partition, sent.offset)).or_insert(version);
+        assert_eq!(first, version, "{sent:?} was made by another version than the record's first request");
+    }
 }
 
 /// Puts a component in the place of another one, as a deployment should: written beside it, then renamed.

@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::Url;
 
-use super::{ConfigFile, Exit, show_error};
+use super::{ConfigFile, Exit, block_on, show_error};
 use crate::config;
 use crate::observe::Status;
 use crate::policy::Secret;
@@ -75,8 +75,15 @@ impl fmt::Display for Unanswered {
 }
 
 impl Running {
-    /// The admin server that is meant; what is wrong goes to standard error.
-    pub(super) fn find(self) -> Result<Admin, Exit> {
+    /// Asks the host that is meant; what is wrong goes to standard error.
+    pub(super) fn ask(self, question: impl AsyncFnOnce(&Admin) -> Result<Exit, Unanswered>) -> Exit {
+        match self.find() {
+            Ok(admin) => block_on(async { question(&admin).await.unwrap_or_else(|error| error.show(Exit::Failed)) }),
+            Err(exit) => exit,
+        }
+    }
+
+    fn find(self) -> Result<Admin, Exit> {
         let found = match self.admin {
             Some(base) => Ok(Admin { base, token: std::env::var(TOKEN).ok().map(Secret::new) }),
             None => {
@@ -205,7 +212,7 @@ impl Admin {
 
 impl Unanswered {
     /// Writes it to standard error.
-    pub(super) fn show(&self, exit: Exit) -> Exit {
+    fn show(&self, exit: Exit) -> Exit {
         show_error(self, self.hint.as_deref());
         exit
     }

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -15,11 +14,10 @@ use super::{Exit, block_on, print, show_error};
 use crate::app;
 use crate::build::{self, Project};
 use crate::observe::Metrics;
-use crate::plugin::{Candidate, DEFAULT_TEAM, Load as _, Loaded, Plugin, PluginName, Refusal, Sidecar, Tally, Tier, Version};
-use crate::policy::{Grant, Limits};
+use crate::plugin::{Candidate, DEFAULT_TEAM, Load as _, Loaded, Plugin, PluginName, Refusal, Sidecar, Tier, Version};
+use crate::policy::Limits;
 use crate::record::Record;
 use crate::reload::{Case, message};
-use crate::transform::Component;
 
 const ENVIRONMENT: &str = "Environment: KEYWAY_WASM_STD=debian makes a compiler for plugins in Rust of Debian's packages where rustup has none, \
                            KEYWAY_CARGO names a cargo that has one, and KEYWAY_TOOLS is the folder with the tools of the other languages \
@@ -86,10 +84,13 @@ fn put(out: &Path, component: &[u8]) -> std::io::Result<()> {
 
 /// Loads the component as a host would, calls it once, and tells of both.
 async fn examine(project: &Project, component: &[u8]) -> Result<String, Refusal> {
-    let limits = Limits::default();
-    let name = PluginName::new(DEFAULT_TEAM, &project.name);
-    let candidate =
-        Candidate { name: name.clone(), version: Version("built".into()), component: component.to_vec().into(), sidecar: Sidecar::default(), limits };
+    let candidate = Candidate {
+        name: PluginName::new(DEFAULT_TEAM, &project.name),
+        version: Version("built".into()),
+        component: component.to_vec().into(),
+        sidecar: Sidecar::default(),
+        limits: Limits::default(),
+    };
     // With the cache of the user's, in which `keyway test` and a host on this machine then find it compiled.
     let sandbox = app::sandbox(None, &Metrics::new()).map_err(|cause| Refusal { cause, hint: None })?;
     let started = Instant::now();
@@ -97,7 +98,7 @@ async fn examine(project: &Project, component: &[u8]) -> Result<String, Refusal>
     let loaded_in = started.elapsed();
     let keys = description.map(|description| description.keys).filter(|keys| !keys.is_empty());
     let keys = keys.map_or_else(|| format!("the key `{}`, its file's name", project.name), |keys| format!("keys {}", list(&keys)));
-    let plugin = plugin(name, limits, code, sees_replies);
+    let plugin = Plugin::alone(candidate, code, sees_replies);
     let (what, record) = record(project);
     let trial = sandbox.trial(&plugin, &record).await;
     let tier = match tier {
@@ -113,21 +114,6 @@ async fn examine(project: &Project, component: &[u8]) -> Result<String, Refusal>
         time(trial.elapsed),
         size(trial.memory),
     ))
-}
-
-fn plugin(name: PluginName, limits: Limits, code: Component, sees_replies: bool) -> Plugin<Component> {
-    let grant = Grant { team: DEFAULT_TEAM.into(), keys: vec!["*".into()], destinations: vec!["*".into()], limits };
-    Plugin {
-        name,
-        version: Version("built".into()),
-        keys: Vec::new(),
-        on_fault: Default::default(),
-        grant: Arc::new(grant),
-        limits,
-        sees_replies,
-        tally: Tally::default(),
-        code,
-    }
 }
 
 /// The record of the project's first case, or an empty object.

@@ -5,7 +5,7 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 
 use super::admin::{Admin, Running, Unanswered};
-use super::{Exit, block_on, print};
+use super::{Exit, print};
 
 /// Asks a host to handle anew what it holds.
 #[derive(Debug, Args)]
@@ -45,10 +45,7 @@ struct Released {
 
 impl Release {
     pub(super) fn execute(self) -> Exit {
-        match self.host.find() {
-            Ok(admin) => block_on(async { ask(&admin, &self.what, self.json, print).await.unwrap_or_else(|error| error.show(Exit::Failed)) }),
-            Err(exit) => exit,
-        }
+        self.host.ask(async |admin| ask(admin, &self.what, self.json, print).await)
     }
 }
 

@@ -4,7 +4,7 @@ use clap::Args;
 use http::Method;
 
 use super::admin::{Admin, Running, Unanswered, plain};
-use super::{Exit, block_on, print};
+use super::{Exit, print};
 use crate::observe::status::{PluginStatus, Status, short};
 
 /// Asks a host to look at its plugins again.
@@ -22,10 +22,7 @@ const EXIT: &str = "Exit codes: 0 every plugin serves as its files say, 1 the ho
 
 impl Reload {
     pub(super) fn execute(self) -> Exit {
-        match self.host.find() {
-            Ok(admin) => block_on(async { ask(&admin, self.json, print).await.unwrap_or_else(|error| error.show(Exit::Failed)) }),
-            Err(exit) => exit,
-        }
+        self.host.ask(async |admin| ask(admin, self.json, print).await)
     }
 }
 

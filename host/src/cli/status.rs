@@ -8,7 +8,7 @@ use clap::Args;
 use http::Method;
 
 use super::admin::{Admin, Running, Unanswered};
-use super::{Exit, block_on, print};
+use super::{Exit, print};
 
 /// Asks a host how it stands.
 #[derive(Debug, Args)]
@@ -25,10 +25,7 @@ const EXIT: &str = "Exit codes: 0 all is well, 1 the host does not answer, 2 wro
 
 impl Status {
     pub(super) fn execute(self) -> Exit {
-        match self.host.find() {
-            Ok(admin) => block_on(async { ask(&admin, self.json, print).await.unwrap_or_else(|error| error.show(Exit::Failed)) }),
-            Err(exit) => exit,
-        }
+        self.host.ask(async |admin| ask(admin, self.json, print).await)
     }
 }
 

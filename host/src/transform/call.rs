@@ -14,7 +14,7 @@ use super::component::Code;
 use super::imports::Line;
 use super::slow_lane::{Meter, thread_time};
 use super::state::{At, State};
-use crate::outcome::{Exchange, Failure, Next, Reason, Request, Verdict};
+use crate::outcome::{self, Exchange, Failure, Next, Reason, Request, Verdict};
 use crate::plugin::Description;
 use crate::policy::Limits;
 use crate::record::Record;
@@ -293,7 +293,7 @@ pub(super) fn deadline(limit: Duration) -> Failure {
 
 /// A panic of the host's own code during a call.
 pub(super) fn panicked(panic: &(dyn std::any::Any + Send)) -> Failure {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    let text = outcome::panic_text(panic);
     tracing::error!(panic = text, "the host panicked in a guest call; the call is given up");
     Failure::new(Reason::Trapped, format!("the host panicked in the call: {text}"))
 }

@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use keyway::build::Language;
 use keyway::observe::Metrics;
-use keyway::outcome::{Reason, Verdict};
-use keyway::plugin::{Candidate, DEFAULT_TEAM, Description, Load as _, Plugin, PluginName, Sidecar, Tally, Tier, Version};
-use keyway::policy::{Grant, Limits};
+use keyway::outcome::{Failure, Reason, Verdict};
+use keyway::plugin::{Candidate, DEFAULT_TEAM, Description, Load as _, Loaded, Plugin, PluginName, Sidecar, Tier, Version};
+use keyway::policy::Limits;
 use keyway::record::Record;
 use keyway::reload::{Case, message};
 use keyway::transform::{Component, Sandbox, Settings, Trial};
@@ -53,21 +52,9 @@ pub(crate) async fn load_component(sandbox: &Sandbox, component: Vec<u8>) -> Res
     let limits = Limits { cpu: std::time::Duration::from_secs(10), wall: std::time::Duration::from_secs(60), ..Limits::default() };
     let name = PluginName::new(DEFAULT_TEAM, "conformance");
     let sidecar = Sidecar { settings, ..Sidecar::default() };
-    let candidate = Candidate { name: name.clone(), version: Version("1".into()), component: component.into(), sidecar, limits };
-    let loaded = sandbox.load(&candidate).await.map_err(|refusal| refusal.to_string())?;
-    let grant = Grant { team: DEFAULT_TEAM.into(), keys: vec!["*".into()], destinations: vec!["*".into()], limits };
-    let plugin = Plugin {
-        name,
-        version: Version("1".into()),
-        keys: Vec::new(),
-        on_fault: Default::default(),
-        grant: Arc::new(grant),
-        limits,
-        sees_replies: loaded.sees_replies,
-        tally: Tally::default(),
-        code: loaded.code,
-    };
-    Ok((plugin, loaded.tier, loaded.description))
+    let candidate = Candidate { name, version: Version("1".into()), component: component.into(), sidecar, limits };
+    let Loaded { code, description, sees_replies, tier } = sandbox.load(&candidate).await.map_err(|refusal| refusal.to_string())?;
+    Ok((Plugin::alone(candidate, code, sees_replies), tier, description))
 }
 
 /// What a plugin says of a payload, in words.
@@ -107,6 +94,11 @@ fn judge(file: &File<'_>, case: &Case, trial: &Trial, language: Language) -> Res
     }
 }
 
+/// What a verdict on a long payload is told by.
+fn beginning(verdict: &Result<Verdict, Failure>) -> String {
+    format!("{verdict:?}").chars().take(600).collect()
+}
+
 /// Runs the cases of `tests/conformance/cases` on the language's plugin.
 pub(crate) fn check(subject: &Subject) -> Result<(), String> {
     tokio::runtime::Runtime::new().expect("a runtime").block_on(conformance(subject))
@@ -135,7 +127,7 @@ async fn conformance(subject: &Subject) -> Result<(), String> {
         let record = message(&format!(r#"{{"payload": {{"do": "text", "value": {value}}}}}"#)).expect("a message");
         match sandbox.trial(&plugin, &record).await.verdict {
             Ok(Verdict::Send(requests)) if requests[0].body.as_ref().is_some_and(|body| body.as_bytes() == text.as_bytes()) => {}
-            other => wrong.push(format!("a megabyte of `{part}`: {}", format!("{other:?}").chars().take(600).collect::<String>())),
+            other => wrong.push(format!("a megabyte of `{part}`: {}", beginning(&other))),
         }
     }
     // Nested as deep as every language takes it, and out again.
@@ -143,7 +135,7 @@ async fn conformance(subject: &Subject) -> Result<(), String> {
     let record = message(&format!(r#"{{"payload": {{"do": "echo", "value": {value}}}}}"#)).expect("a message");
     match sandbox.trial(&plugin, &record).await.verdict {
         Ok(Verdict::Send(requests)) if String::from_utf8_lossy(requests[0].body.as_ref().expect("a body").as_bytes()).contains(&value) => {}
-        other => wrong.push(format!("nested 120 deep: {}", format!("{other:?}").chars().take(600).collect::<String>())),
+        other => wrong.push(format!("nested 120 deep: {}", beginning(&other))),
     }
     // Nested deeper than any parser goes: a reject, and no overflow of the guest's stack.
     for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
@@ -151,7 +143,7 @@ async fn conformance(subject: &Subject) -> Result<(), String> {
         let record = Record { payload: Some(text.into()), ..message("{}").expect("a message") };
         match sandbox.trial(&plugin, &record).await.verdict {
             Ok(Verdict::Reject(words)) if words.starts_with("payload: ") => {}
-            other => wrong.push(format!("nested 100,000 deep: {}", format!("{other:?}").chars().take(600).collect::<String>())),
+            other => wrong.push(format!("nested 100,000 deep: {}", beginning(&other))),
         }
     }
     // A language keeps all digits or refuses the number: none may write another one.
@@ -159,7 +151,7 @@ async fn conformance(subject: &Subject) -> Result<(), String> {
     match sandbox.trial(&plugin, &record).await.verdict {
         Ok(Verdict::Reject(words)) if words.starts_with("payload: ") => {}
         Ok(Verdict::Send(requests)) if String::from_utf8_lossy(requests[0].body.as_ref().expect("a body").as_bytes()).contains("1e999") => {}
-        other => wrong.push(format!("a number out of range: {}", format!("{other:?}").chars().take(600).collect::<String>())),
+        other => wrong.push(format!("a number out of range: {}", beginning(&other))),
     }
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }

@@ -2,11 +2,12 @@
 //!
 //! Speaks as the standard harness does: `--ignored` runs them, an argument is a part of the names to be run, and the last line counts.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
+
+use keyway::outcome::panic_text;
 
 /// How a trial ended.
 pub(crate) enum Outcome {
@@ -48,7 +49,7 @@ pub(crate) fn run(mut trials: Vec<Trial>) -> ExitCode {
                 loop {
                     let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
                     let Some(Trial { name, run }) = next else { break };
-                    let outcome = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Outcome::Failed(words(&*panic)));
+                    let outcome = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Outcome::Failed(panic_text(&*panic).to_owned()));
                     done.send((name, outcome)).expect("the results to be read until the last worker has ended");
                 }
             });
@@ -77,10 +78,4 @@ pub(crate) fn run(mut trials: Vec<Trial>) -> ExitCode {
     let word = if failed.is_empty() { "ok" } else { "FAILED" };
     println!("\ntest result: {word}. {passed} passed; {} failed; {ignored} ignored; 0 measured; {filtered_out} filtered out", failed.len());
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// What a panic said.
-fn words(panic: &(dyn Any + Send)) -> String {
-    let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    words.unwrap_or("a panic without words").to_owned()
 }

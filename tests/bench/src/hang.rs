@@ -14,7 +14,7 @@ use e2e::{Answer, Broker, Destination};
 
 use crate::figures::{median, say};
 use crate::load::Load;
-use crate::setting::{DEADLINE, PARTITIONS, host};
+use crate::setting::{DEADLINE, host};
 use crate::sink::Sink;
 
 /// Orders and shipments: some five seconds on two cores, several of the time limits below.
@@ -42,18 +42,11 @@ pub(crate) fn run() {
     let broker = Broker::shared();
     let (load, refunds) = (Load::new(&["order", "shipment"], RECORDS, KEYS), Load::new(&["refund"], REFUNDS, KEYS));
     say(&format!("hang: {RECORDS} records for destinations that answer, without and beside {REFUNDS} for one that never does"));
-    let topics = [Other::Idle, Other::Hanging].map(|other| {
-        let topic = broker.topic("hang", PARTITIONS);
-        match other {
-            Other::Idle => load.produce(broker, &topic),
-            Other::Hanging => load.produce_among(&refunds, broker, &topic),
-        }
-        (other, topic)
-    });
+    let topics = load.alone_and_among(&refunds, broker, "hang");
     let sink = Sink::start(Duration::ZERO);
     let mut rates: [Vec<f64>; 2] = [Vec::new(), Vec::new()];
     for round in 0..ROUNDS {
-        for ((other, topic), rates) in topics.iter().zip(&mut rates) {
+        for ((topic, other), rates) in topics.iter().zip([Other::Idle, Other::Hanging]).zip(&mut rates) {
             sink.reset();
             let hanging = Destination::start();
             hanging.answer("", Answer::hang());

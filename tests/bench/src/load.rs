@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use e2e::{Broker, Message};
 
+use crate::setting::PARTITIONS;
+
 /// A load, the same for every run of the same size.
 pub(crate) struct Load {
     messages: Vec<Message>,
@@ -57,6 +59,14 @@ impl Load {
 
     pub(crate) fn produce(&self, broker: &Broker, topic: &str) {
         broker.produce(topic, self.messages());
+    }
+
+    /// Two topics of this name: one with this load alone, and one in which the records of another are spread evenly among its own.
+    pub(crate) fn alone_and_among(&self, others: &Load, broker: &Broker, name: &str) -> [String; 2] {
+        let [alone, among] = [broker.topic(name, PARTITIONS), broker.topic(name, PARTITIONS)];
+        self.produce(broker, &alone);
+        self.produce_among(others, broker, &among);
+        [alone, among]
     }
 
     /// The same, with the records of another load spread evenly among its own.

@@ -7,11 +7,10 @@
 //! Afterwards: no record lost, repeated or out of order, and both requests of a refund by one version. From rename to live is the time until the first
 //! request of a version comes that was not seen before, so it holds the latency of a record too.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use e2e::traffic::{Sent, Traffic, check, guest, requests};
+use e2e::traffic::{Traffic, check, guest, requests};
 use e2e::versions::{self, CONTENT_TYPES};
 use e2e::{Broker, Destination, Host};
 
@@ -83,7 +82,7 @@ pub(crate) fn run(per_millisecond: Option<u32>) {
     }
     let records = broker.read(&topic);
     let summary = check(&records, requests, &destination.seen());
-    check_versions(&destination);
+    versions::check_one_each(&destination.seen());
     say(&format!(
         "{} records: none lost, {} repeated, none out of order, each by one version; {} swaps",
         summary.records,
@@ -129,27 +128,14 @@ fn swap(phase: Phase, host: &Host, begun: Instant, over: &AtomicBool) -> Vec<Swa
     swaps
 }
 
-/// All requests of a record carry the same version.
-fn check_versions(destination: &Destination) {
-    let mut versions: HashMap<(i32, i64), String> = HashMap::new();
-    for seen in destination.seen().iter() {
-        let sent = Sent::of(seen);
-        let version = seen.content_type.clone().expect("a content type");
-        let first = versions.entry((sent.partition, sent.offset)).or_insert_with(|| version.clone());
-        assert_eq!(*first, version, "{sent:?} is by another version than its record's first request");
-    }
-}
-
 fn report(phases: &[(Phase, i64)], latencies: &[(i64, f64)]) {
-    let mut p99s: HashMap<&str, f64> = HashMap::new();
-    for kind in [Phase::Quiet, Phase::Known, Phase::New] {
+    let [quiet, known, new] = [Phase::Quiet, Phase::Known, Phase::New].map(|kind| {
         let mut of: Vec<f64> = Vec::new();
-        for (index, _) in phases.iter().enumerate().filter(|(_, (phase, _))| *phase == kind) {
+        for (index, (_, begun)) in phases.iter().enumerate().filter(|(_, (phase, _))| *phase == kind) {
             let ended = phases.get(index + 1).map_or(i64::MAX, |next| next.1);
-            let measured = phases[index].1 + BEGINNING.as_millis() as i64..ended;
-            let begin = of.len();
-            of.extend(latencies.iter().filter(|(timestamp, _)| measured.contains(timestamp)).map(|(_, latency)| *latency));
-            let mut own = of[begin..].to_vec();
+            let measured = begun + BEGINNING.as_millis() as i64..ended;
+            let mut own: Vec<f64> = latencies.iter().filter(|(timestamp, _)| measured.contains(timestamp)).map(|(_, latency)| *latency).collect();
+            of.extend(&own);
             say(&format!(
                 "{:6} p50 {:6.1} ms, p99 {:6.1} ms, {} records",
                 format!("{kind:?}"),
@@ -158,22 +144,12 @@ fn report(phases: &[(Phase, i64)], latencies: &[(i64, f64)]) {
                 own.len()
             ));
         }
-        let name = if kind == Phase::Quiet {
-            "quiet"
-        } else if kind == Phase::Known {
-            "known"
-        } else {
-            "new"
-        };
-        p99s.insert(name, quantile(&mut of, 0.99));
-    }
-    let quiet = p99s["quiet"];
+        quantile(&mut of, 0.99)
+    });
     say(&format!(
-        "p99: quiet {quiet:.1} ms; back and forth {:.1} ms, {:.2} times (below 1.5); compiled {:.1} ms, {:.2} times",
-        p99s["known"],
-        p99s["known"] / quiet,
-        p99s["new"],
-        p99s["new"] / quiet
+        "p99: quiet {quiet:.1} ms; back and forth {known:.1} ms, {:.2} times (below 1.5); compiled {new:.1} ms, {:.2} times",
+        known / quiet,
+        new / quiet
     ));
 }
 

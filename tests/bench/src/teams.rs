@@ -11,7 +11,7 @@ use e2e::{Broker, Host};
 
 use crate::figures::{median, say};
 use crate::load::Load;
-use crate::setting::{DEADLINE, PARTITIONS, peak_mib};
+use crate::setting::{DEADLINE, peak_mib};
 use crate::sink::Sink;
 
 /// Orders: some five seconds on two cores, and several times what the host has in progress at once.
@@ -36,18 +36,11 @@ pub(crate) fn run() {
     let broker = Broker::shared();
     let (orders, loops) = (Load::new(&["order"], RECORDS, KEYS), Load::looping(RECORDS, KEYS));
     say(&format!("teams: {RECORDS} records of a team, alone and in turn with as many of a team that loops in every call"));
-    let topics = [Other::Idle, Other::Looping].map(|other| {
-        let topic = broker.topic("teams", PARTITIONS);
-        match other {
-            Other::Idle => orders.produce(broker, &topic),
-            Other::Looping => orders.produce_among(&loops, broker, &topic),
-        }
-        (other, topic)
-    });
+    let topics = orders.alone_and_among(&loops, broker, "teams");
     let sink = Sink::start(Duration::ZERO);
     let mut rates: [Vec<f64>; 2] = [Vec::new(), Vec::new()];
     for round in 0..ROUNDS {
-        for ((other, topic), rates) in topics.iter().zip(&mut rates) {
+        for ((topic, other), rates) in topics.iter().zip([Other::Idle, Other::Looping]).zip(&mut rates) {
             sink.reset();
             let host = Host::builder(broker, topic, &broker.name("teams"))
                 .destination("orders", &sink.url(), "")
@@ -55,9 +48,8 @@ pub(crate) fn run() {
                 .plugin("quiet/order.wasm", guest("order"))
                 .plugin("noisy/hostile-loop.wasm", guest("hostile/loop"))
                 .launch();
-            let begun = sink.await_count(orders.requests / 10, DEADLINE);
-            let took = sink.await_count(orders.requests, DEADLINE).duration_since(begun);
-            let rate = 0.9 * RECORDS as f64 / took.as_secs_f64();
+            // An order is one request.
+            let rate = sink.rate(orders.requests, DEADLINE);
             let ended = host.metric("keyway_failures_total", &["plugin=\"noisy/hostile-loop\""]);
             say(&format!("round {round}: {other:?} {rate:6.0} records/s, {ended} loops ended, {:.0} MiB peak", peak_mib(&host)));
             rates.push(rate);

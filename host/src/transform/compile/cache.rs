@@ -72,12 +72,14 @@ impl Cache {
         Some(path)
     }
 
-    /// Keeps a compiled component.
-    pub(super) fn put(&self, component: &[u8], artifact: &[u8]) {
+    /// Keeps a compiled component, and says in which file; none when it could not be kept.
+    pub(super) fn put(&self, component: &[u8], artifact: &[u8]) -> Option<PathBuf> {
         let path = self.path(component);
         if let Err(error) = write_whole(&self.folder, &path, artifact) {
             tracing::warn!(file = %path.display(), %error, "a compiled component could not be kept; it is compiled anew at the next start");
+            return None;
         }
+        Some(path)
     }
 
     fn path(&self, component: &[u8]) -> PathBuf {

@@ -62,10 +62,7 @@ impl Compiler {
                 let artifact = child::compile(program, component.clone()).await?;
                 let (engine, cache, component) = (self.engine.clone(), self.cache.clone(), component.clone());
                 blocking(move || {
-                    let kept = cache.and_then(|cache| {
-                        cache.put(&component, &artifact);
-                        cache.get(&component)
-                    });
+                    let kept = cache.and_then(|cache| cache.put(&component, &artifact));
                     let found = kept.and_then(|file| mapped(&engine, &file).ok());
                     found.map_or_else(|| trusted(&engine, &artifact).map_err(uncompilable), Ok)
                 })

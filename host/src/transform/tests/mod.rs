@@ -15,8 +15,8 @@ use bytes::Bytes;
 use super::{Component, Sandbox, Settings, Transform};
 use crate::observe::Metrics;
 use crate::outcome::{Failure, Verdict};
-use crate::plugin::{Candidate, Load, Loaded, OnFault, Plugin, PluginName, Refusal, Sidecar, Tally, Version};
-use crate::policy::{Grant, Limits, Pattern};
+use crate::plugin::{Candidate, Load, Loaded, Plugin, PluginName, Refusal, Sidecar, Version};
+use crate::policy::Limits;
 use crate::record::{Assignment, AssignmentId, Record};
 
 /// One for all tests, as there is one in a process.
@@ -37,18 +37,7 @@ async fn load(component: &[u8]) -> Result<Loaded<Component>, Refusal> {
 }
 
 fn plugin(code: Component, limits: Limits) -> Plugin<Component> {
-    let grant = Grant { team: "team".into(), keys: vec!["*".to_owned()], destinations: vec!["*".to_owned()], limits };
-    Plugin {
-        name: PluginName::new("team", "plugin"),
-        version: Version("0".into()),
-        keys: vec![Pattern::Any],
-        on_fault: OnFault::DeadLetter,
-        grant: Arc::new(grant),
-        limits,
-        sees_replies: false,
-        tally: Tally::default(),
-        code,
-    }
+    Plugin::alone(candidate(b"", limits, Sidecar::default()), code, false)
 }
 
 /// Loads a component and asks it for the verdict of one record.

@@ -1,9 +1,8 @@
 //! Plugins are replaced under load: no record is lost, repeated or out of order, and each was handled by one version.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use e2e::traffic::{Sent, Traffic, check, guest, requests};
+use e2e::traffic::{Traffic, check, guest, requests};
 use e2e::versions::{self, CONTENT_TYPES};
 use e2e::{Broker, Destination, Host, Message};
 
@@ -54,12 +53,6 @@ fn records_that_come_while_plugins_are_replaced_are_each_handled_by_one_version(
     assert!(host.terminate().success());
     let summary = check(&broker.read(&topic), requests, &destination.seen());
     assert_eq!((summary.records, summary.repeats), (records, 0));
-    let mut versions: HashMap<(i32, i64), String> = HashMap::new();
-    for seen in destination.seen().iter() {
-        let sent = Sent::of(seen);
-        let version = seen.content_type.clone().expect("a content type");
-        let first = versions.entry((sent.partition, sent.offset)).or_insert_with(|| version.clone());
-        assert_eq!(*first, version, "{sent:?} was made by another version than the record's first request");
-    }
+    versions::check_one_each(&destination.seen());
     assert_eq!(host.log().matches("rolled back").count(), 0);
 }
