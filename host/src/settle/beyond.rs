@@ -8,7 +8,7 @@
 //! runs are left out until it fits: they are sent again after a restart, which a destination recognises, and nothing stalls. Parallel Consumer
 //! stops taking records at three quarters of the limit instead, and a poison key then stalls its partition (parallel-consumer#647).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, VecDeque};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
@@ -29,31 +29,29 @@ const DECODED_MAX: usize = 1 << 20;
 /// Runs of settled offsets, apart and in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Beyond {
-    /// First offset of a run, and one past its last.
-    runs: BTreeMap<i64, i64>,
+    /// First offset of a run, and one past its last. It is made anew at each commit, which a tree would make costly, and taken from at its front.
+    runs: VecDeque<(i64, i64)>,
 }
 
 impl Beyond {
     /// What is settled from the watermark `next` up to `high`, and what `restored` knows beyond that.
     pub(super) fn between(next: i64, high: i64, undecided: &BTreeSet<i64>, restored: &Beyond) -> Beyond {
-        let mut runs = BTreeMap::new();
+        let mut runs = VecDeque::new();
         let mut from = next;
         for &offset in undecided.range(next..) {
             if offset > from {
-                runs.insert(from, offset);
+                runs.push_back((from, offset));
             }
             from = offset + 1;
         }
         if high > from {
-            runs.insert(from, high);
+            runs.push_back((from, high));
         }
         // What was restored begins at `high`, so that the two never overlap.
-        for (&start, &end) in &restored.runs {
-            match runs.last_entry() {
-                Some(mut last) if *last.get() == start => *last.get_mut() = end,
-                _ => {
-                    runs.insert(start, end);
-                }
+        for &(start, end) in &restored.runs {
+            match runs.back_mut() {
+                Some((_, last)) if *last == start => *last = end,
+                _ => runs.push_back((start, end)),
             }
         }
         Beyond { runs }
@@ -61,17 +59,19 @@ impl Beyond {
 
     /// Whether this offset is settled.
     pub(super) fn contains(&self, offset: i64) -> bool {
-        self.runs.range(..=offset).next_back().is_some_and(|(_, &end)| offset < end)
+        let after = self.runs.partition_point(|&(start, _)| start <= offset);
+        after > 0 && offset < self.runs[after - 1].1
     }
 
     /// Drops what is known of offsets below this one.
     pub(super) fn forget_below(&mut self, offset: i64) {
-        while let Some(first) = self.runs.first_entry()
-            && *first.key() < offset
+        while let Some((start, end)) = self.runs.front_mut()
+            && *start < offset
         {
-            let end = first.remove();
-            if end > offset {
-                self.runs.insert(offset, end);
+            if *end > offset {
+                *start = offset;
+            } else {
+                self.runs.pop_front();
             }
         }
     }
@@ -81,7 +81,7 @@ impl Beyond {
         if self.runs.is_empty() {
             return String::new();
         }
-        let mut runs: Vec<(i64, i64)> = self.runs.iter().map(|(&start, &end)| (start, end)).collect();
+        let mut runs: Vec<(i64, i64)> = self.runs.iter().copied().collect();
         keep_longest(&mut runs, RUNS_MAX);
         let mut text = encode_runs(&runs, next);
         while text.len() > METADATA_MAX {
@@ -105,7 +105,7 @@ impl Beyond {
         let packed = BASE64.decode(packed).map_err(|error| format!("not base64: {error}"))?;
         let bytes = zstd::bulk::decompress(&packed, DECODED_MAX).map_err(|error| format!("not zstd: {error}"))?;
         let mut numbers = bytes.as_slice();
-        let mut runs = BTreeMap::new();
+        let mut runs = VecDeque::new();
         let mut at = next;
         while !numbers.is_empty() {
             let start = take_number(&mut numbers).and_then(|distance| at.checked_add(distance)).ok_or("a run begins out of range")?;
@@ -113,7 +113,7 @@ impl Beyond {
             if end == start || (start == at && at != next) {
                 return Err("runs are not apart".into());
             }
-            runs.insert(start, end);
+            runs.push_back((start, end));
             at = end;
         }
         Ok(Beyond { runs })
@@ -217,9 +217,9 @@ mod tests {
         assert!(text.len() <= METADATA_MAX, "{}", text.len());
         let kept = Beyond::decode(&text, 0).unwrap();
         assert!(kept.runs.len() > 500, "{}", kept.runs.len());
-        assert!(kept.runs.iter().all(|(start, end)| beyond.runs.get(start) == Some(end)));
+        assert!(kept.runs.iter().all(|run| beyond.runs.binary_search(run).is_ok()));
         let shortest_kept = kept.runs.iter().map(|(start, end)| end - start).min().unwrap();
-        let longer_left_out = runs.iter().filter(|(start, end)| end - start > shortest_kept && !kept.runs.contains_key(start)).count();
+        let longer_left_out = runs.iter().filter(|run| run.1 - run.0 > shortest_kept && kept.runs.binary_search(run).is_err()).count();
         assert_eq!(longer_left_out, 0);
     }
 

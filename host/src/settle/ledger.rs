@@ -40,6 +40,8 @@ struct Partition {
     restored: Beyond,
     /// What was last handed out to be committed, so that an unchanged partition costs no commit.
     marked: Option<Mark>,
+    /// Whether a record was seen or settled since `marked` was made; if not, it need not be made again to know that nothing has changed.
+    touched: bool,
 }
 
 /// Whether a record is still to be handled.
@@ -63,7 +65,7 @@ impl Ledger {
             }),
             None => Beyond::default(),
         };
-        let partition = Partition { assignment, undecided: BTreeSet::new(), high: committed, restored, marked: None };
+        let partition = Partition { assignment, undecided: BTreeSet::new(), high: committed, restored, marked: None, touched: true };
         self.partitions.insert(partition.assignment.id, partition);
     }
 
@@ -86,6 +88,7 @@ impl Ledger {
             return Opened::Settled;
         }
         partition.high = Some(offset + 1);
+        partition.touched = true;
         let settled = partition.restored.contains(offset);
         partition.restored.forget_below(offset + 1);
         if settled {
@@ -99,6 +102,7 @@ impl Ledger {
     pub fn settle(&mut self, ticket: Ticket) {
         if let Some(partition) = self.partitions.get_mut(&ticket.0.assignment) {
             partition.undecided.remove(&ticket.0.offset);
+            partition.touched = true;
         }
     }
 
@@ -112,6 +116,7 @@ impl Ledger {
         for id in ids {
             if let Some(partition) = self.partitions.get_mut(id) {
                 partition.marked = None;
+                partition.touched = true;
             }
         }
     }
@@ -144,6 +149,9 @@ impl Partition {
     }
 
     fn changed(&mut self) -> Option<Mark> {
+        if !std::mem::take(&mut self.touched) {
+            return None;
+        }
         let mark = self.mark()?;
         if self.marked.as_ref() == Some(&mark) {
             return None;
