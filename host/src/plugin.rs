@@ -246,6 +246,19 @@ pub struct Loaded<C> {
     pub sees_replies: bool,
     /// Whether it imports the contract only.
     pub tier: Tier,
+    /// Packages that it imports and that are closed: it is no worse for them as long as it calls none of their functions.
+    pub closed: Vec<String>,
+}
+
+impl<C> Loaded<C> {
+    /// What the plugin's author had better know, though it is no reason to refuse the plugin.
+    pub fn remark(&self) -> Option<String> {
+        if self.closed.is_empty() {
+            return None;
+        }
+        let names: Vec<String> = self.closed.iter().map(|name| format!("`{name}`")).collect();
+        Some(format!("imports {}, behind which there is nothing: a call of them is a fault of its record", names.join(", ")))
+    }
 }
 
 /// What a plugin says of itself (`description` of the contract).

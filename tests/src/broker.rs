@@ -29,6 +29,11 @@ pub struct Broker {
 }
 
 impl Broker {
+    /// A broker that was there before, or that somebody else ends.
+    pub fn at(address: impl Into<String>) -> Broker {
+        Broker { address: address.into(), _guard: None }
+    }
+
     /// The broker of this process, started when first asked for.
     ///
     /// # Panics
@@ -44,7 +49,7 @@ impl Broker {
 
 fn start() -> Result<Broker, String> {
     if let Ok(address) = std::env::var("KEYWAY_TEST_BROKERS") {
-        return Ok(Broker { address, _guard: None });
+        return Ok(Broker::at(address));
     }
     let jars = match jars() {
         Ok(jars) => jars,

@@ -125,6 +125,7 @@ fn plugin(plugin: &reload::PluginStatus) -> PluginStatus {
         state: version.state.as_str().to_owned(),
         since: version.since,
         about: version.about.clone(),
+        remark: version.remark.clone(),
         reason: version.reason.clone(),
         hint: version.hint.clone(),
     };

@@ -94,7 +94,9 @@ async fn examine(project: &Project, component: &[u8]) -> Result<String, Refusal>
     // With the cache of the user's, in which `keyway test` and a host on this machine then find it compiled.
     let sandbox = app::sandbox(None, &Metrics::new()).map_err(|cause| Refusal { cause, hint: None })?;
     let started = Instant::now();
-    let Loaded { code, description, tier, sees_replies } = sandbox.load(&candidate).await?;
+    let loaded = sandbox.load(&candidate).await?;
+    let remark = loaded.remark();
+    let Loaded { code, description, tier, sees_replies, .. } = loaded;
     let loaded_in = started.elapsed();
     let keys = description.map(|description| description.keys).filter(|keys| !keys.is_empty());
     let keys = keys.map_or_else(|| format!("the key `{}`, its file's name", project.name), |keys| format!("keys {}", list(&keys)));
@@ -113,7 +115,7 @@ async fn examine(project: &Project, component: &[u8]) -> Result<String, Refusal>
         time(loaded_in),
         time(trial.elapsed),
         size(trial.memory),
-    ))
+    ) + &remark.map_or_else(String::new, |remark| format!("\n  but         it {remark}")))
 }
 
 /// The record of the project's first case, or an empty object.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::{ConfigFile, Exit, block_on, print, show_error};
+use super::{ConfigFile, Exit, block_on, print, show_error, show_warning};
 use crate::app::{self, Rehearsal};
 use crate::deliver::Http;
 use crate::observe::Metrics;
@@ -54,6 +54,10 @@ impl Check {
             for plugin in &once.plugins {
                 let keys: Vec<String> = plugin.keys.iter().map(|key| format!("`{key}`")).collect();
                 print(format!("plugin `{}` {} serves {}", plugin.name, plugin.version, keys.join(", ")));
+                let about = once.status.plugins.iter().find(|status| status.name == plugin.name.as_str());
+                if let Some(remark) = about.and_then(|status| status.versions.first()?.remark.as_deref()) {
+                    show_warning(format!("plugin `{}` {remark}", plugin.name));
+                }
             }
             if wrong > 0 {
                 return Exit::Wrong;

@@ -146,6 +146,11 @@ fn show_error(error: impl std::fmt::Display, hint: Option<&str>) {
     }
 }
 
+/// Writes what is no error and worth a look to standard error.
+fn show_warning(warning: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr().lock(), "warning: {warning}");
+}
+
 /// Writes to standard output. What cannot be written there has no other place to go.
 fn print(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");

@@ -123,6 +123,8 @@ pub struct VersionStatus {
     pub since: u64,
     /// What it says of itself.
     pub about: Option<String>,
+    /// What its author had better know, though nothing is wrong.
+    pub remark: Option<String>,
     /// Why, in words.
     pub reason: Option<String>,
     /// The mend, if one is known.

@@ -57,7 +57,7 @@ impl Load for FakeLoad {
 
 fn loaded(text: &str, keys: Option<Vec<String>>) -> Loaded<String> {
     let description = keys.map(|keys| Description { name: "fake".into(), version: "1".into(), keys, settings_schema: None });
-    Loaded { code: text.to_owned(), description, sees_replies: false, tier: Tier::Pure }
+    Loaded { code: text.to_owned(), description, sees_replies: false, tier: Tier::Pure, closed: Vec::new() }
 }
 
 /// Skips every record with the component's text as the reason.

@@ -95,6 +95,8 @@ pub(super) struct Passed<C> {
     pub(super) plugin: Arc<Plugin<C>>,
     pub(super) digest: Digest,
     pub(super) about: Option<String>,
+    /// What its author had better know.
+    pub(super) remark: Option<String>,
 }
 
 impl<L: Load, R: Rehearse<L::Code>> Gate<L, R> {
@@ -167,7 +169,9 @@ impl<L: Load, R: Rehearse<L::Code>> Gate<L, R> {
         let cases = parse_cases(&inputs.cases)?;
         let on_fault = sidecar.on_fault;
         let candidate = Candidate { name: name.clone(), version: inputs.version.clone(), component: inputs.component, sidecar, limits };
-        let Loaded { code, description, sees_replies, .. } = self.load.load(&candidate).await?;
+        let loaded = self.load.load(&candidate).await?;
+        let remark = loaded.remark();
+        let Loaded { code, description, sees_replies, .. } = loaded;
         let keys = match (from_sidecar, &description) {
             (Some(keys), _) => keys,
             (None, Some(description)) if !description.keys.is_empty() => claims(&description.keys, &grant)?,
@@ -182,7 +186,7 @@ impl<L: Load, R: Rehearse<L::Code>> Gate<L, R> {
             })?;
         }
         let about = description.map(|said| format!("{} {}", said.name, said.version));
-        Ok(Passed { plugin: Arc::new(plugin), digest: inputs.digest, about })
+        Ok(Passed { plugin: Arc::new(plugin), digest: inputs.digest, about, remark })
     }
 
     async fn rehearse(&self, plugin: &Plugin<L::Code>, case: &Case) -> Result<(), String> {

@@ -77,6 +77,8 @@ pub struct VersionStatus {
     pub since: u64,
     /// What it says of itself, for people: `order 1.4.0`.
     pub about: Option<String>,
+    /// What its author had better know, though nothing is wrong.
+    pub remark: Option<String>,
     /// Why, in words; none where there is nothing to explain.
     pub reason: Option<String>,
     /// The mend, if one is known.
@@ -127,12 +129,12 @@ impl PluginStatus {
 
 /// Notes a change of state, in front.
 pub(super) fn note(versions: &mut Vec<VersionStatus>, version: Option<&Version>, state: State, why: Option<Refusal>) {
-    let about = match versions.iter().position(|known| known.version.as_ref() == version) {
-        Some(at) => versions.remove(at).about,
-        None => None,
+    let (about, remark) = match versions.iter().position(|known| known.version.as_ref() == version).map(|at| versions.remove(at)) {
+        Some(known) => (known.about, known.remark),
+        None => (None, None),
     };
     let (reason, hint) = why.map_or((None, None), |why| (Some(why.cause), why.hint));
-    versions.insert(0, VersionStatus { version: version.cloned(), state, since: now(), about, reason, hint });
+    versions.insert(0, VersionStatus { version: version.cloned(), state, since: now(), about, remark, reason, hint });
     versions.truncate(KEPT);
 }
 

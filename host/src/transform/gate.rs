@@ -6,7 +6,7 @@ use wasmparser::{Parser, Payload, ProducersSectionReader, Validator, WasmFeature
 use wasmtime::Engine;
 
 use super::bindings::{PACKAGE, VERSION};
-use super::{engine, inert};
+use super::{closed, engine, inert};
 use crate::plugin::{Refusal, Tier};
 
 /// Bytes of a component. componentize-py with a whole CPython makes 18 MB.
@@ -22,6 +22,8 @@ const DEPTH_MAX: usize = 8;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Outside {
     pub(super) tier: Tier,
+    /// Packages among its imports that are closed.
+    pub(super) closed: Vec<String>,
 }
 
 /// Checks a component's bytes.
@@ -46,9 +48,9 @@ pub(super) fn check(bytes: &[u8]) -> Result<Outside, Refusal> {
         ));
     }
     let found = survey(bytes)?;
-    let tier = check_imports(&found)?;
+    let outside = check_imports(&found)?;
     check_exports(&found)?;
-    Ok(Outside { tier })
+    Ok(outside)
 }
 
 fn check_kind(bytes: &[u8]) -> Result<(), Refusal> {
@@ -85,7 +87,7 @@ fn check_kind(bytes: &[u8]) -> Result<(), Refusal> {
 struct Found {
     imports: Vec<String>,
     exports: Vec<String>,
-    producers: String,
+    producers: Vec<String>,
 }
 
 fn survey(bytes: &[u8]) -> Result<Found, Refusal> {
@@ -136,18 +138,17 @@ fn survey(bytes: &[u8]) -> Result<Found, Refusal> {
 }
 
 /// Gathers the names of languages and tools; only hints depend on them, so what cannot be read is passed over.
-fn producers(data: &[u8], offset: usize, names: &mut String) {
+fn producers(data: &[u8], offset: usize, names: &mut Vec<String>) {
     let Ok(section) = ProducersSectionReader::new(wasmparser::BinaryReader::new(data, offset)) else { return };
     for field in section.into_iter().flatten() {
         for value in field.values.into_iter().flatten() {
-            names.push_str(&value.name.to_ascii_lowercase());
-            names.push(' ');
+            names.push(value.name.to_ascii_lowercase());
         }
     }
 }
 
-fn check_imports(found: &Found) -> Result<Tier, Refusal> {
-    let mut tier = Tier::Pure;
+fn check_imports(found: &Found) -> Result<Outside, Refusal> {
+    let mut outside = Outside { tier: Tier::Pure, closed: Vec::new() };
     let mut foreign = Vec::new();
     for import in &found.imports {
         if let Some((interface, version)) = ours(import) {
@@ -155,17 +156,21 @@ fn check_imports(found: &Found) -> Result<Tier, Refusal> {
                 return Err(mismatch(interface, version));
             }
         } else if inert::PACKAGES.iter().any(|package| import.starts_with(package)) && import.contains("@0.2.") {
-            tier = Tier::Inert;
+            outside.tier = Tier::Inert;
+        } else if let Some(package) = closed::package(import) {
+            outside.tier = Tier::Inert;
+            if !outside.closed.iter().any(|known| known == package) {
+                outside.closed.push(package.to_owned());
+            }
         } else {
             foreign.push(import.as_str());
         }
     }
     if foreign.is_empty() {
-        return Ok(tier);
+        return Ok(outside);
     }
     let (names, plural) = (list(&foreign), if foreign.len() == 1 { "" } else { "s" });
-    let cause =
-        format!("import{plural} {names}, which a plugin may not have: only `{PACKAGE}/*` and WASI 0.2's io, clocks, random, cli and filesystem");
+    let cause = format!("import{plural} {names}, which a plugin may not have: only `{PACKAGE}/*` and WASI 0.2");
     Err(refusal(cause, mend(&foreign, &found.producers)))
 }
 
@@ -206,29 +211,24 @@ fn mismatch(interface: &str, version: &str) -> Refusal {
     refusal(cause, "build the plugin with the SDK of this host's version, or run the host that the plugin was built for")
 }
 
-/// The mend for imports that a plugin may not have, by what they are and by the language that made them.
-fn mend(foreign: &[&str], producers: &str) -> String {
-    let network = foreign.iter().any(|name| name.starts_with("wasi:sockets/") || name.starts_with("wasi:http/"));
-    let preview1 = foreign.iter().any(|name| name.starts_with("wasi_snapshot_preview1"));
-    let made_by = |names: &[&str]| names.iter().any(|name| producers.contains(name));
-    let language = if made_by(&["componentize-js", "jco", "javascript", "starlingmonkey"]) {
-        "for JavaScript, componentize with `--disable all`"
-    } else if made_by(&["componentize-py", "python"]) {
-        "for Python, componentize with `--stub-wasi`"
-    } else if made_by(&["tinygo", "go "]) {
-        "for Go, leave out `net` and `net/http`"
-    } else if made_by(&["rust"]) {
-        "for Rust, build for `wasm32-unknown-unknown` with the SDK"
-    } else {
-        "`keyway build` makes components without them"
-    };
-    if network {
-        format!("a plugin opens no connections: it returns requests, and the host performs them; {language}")
-    } else if preview1 {
-        format!("WASI preview 1 has to be adapted away; {language}")
-    } else {
-        language.to_owned()
+/// The mend for imports that a plugin may not have, by what they are and by the tool that made them.
+///
+/// Rust and C are not told apart from the rest: parts in these languages are in the components of all others.
+fn mend(foreign: &[&str], producers: &[String]) -> String {
+    if !foreign.iter().all(|name| name.starts_with("wasi:")) {
+        return format!("build it for the world `{PACKAGE}/plugin@{VERSION}` and nothing besides, as `keyway build` does");
     }
+    let made_by = |names: &[&str]| producers.iter().any(|producer| names.contains(&producer.as_str()));
+    let without = if made_by(&["componentizejs", "componentize-js", "jco", "javascript"]) {
+        "`jco componentize --disable all` makes a component without WASI, and so does `keyway build`"
+    } else if made_by(&["component-init-transform", "componentize-py", "python"]) {
+        "`componentize-py componentize --stub-wasi` makes a component without WASI, and so does `keyway build`"
+    } else {
+        "`keyway build` makes components without WASI"
+    };
+    let newer = foreign.iter().all(|name| name.contains("@0.3."));
+    let what = if newer { "build it for WASI 0.2 or for none" } else { "leave out what needs them, since a plugin does nothing but compute" };
+    format!("{what}: {without}")
 }
 
 /// Up to five names in backticks.

@@ -8,6 +8,7 @@
 
 mod bindings;
 mod call;
+mod closed;
 mod compile;
 mod component;
 mod engine;

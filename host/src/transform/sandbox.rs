@@ -3,6 +3,7 @@
 //! A call begins where its record's task runs. When it is not done within a tick or two it goes on in the slow lane, and the plugin's next call
 //! begins there, until one is done within a tick again.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -25,7 +26,7 @@ use super::imports::{Line, LogRate};
 use super::slow_lane::{Meter, SlowLane};
 use super::state::{Shared, State};
 use super::team::Teams;
-use super::{Transform, gate, inert};
+use super::{Transform, closed, gate, inert};
 use crate::observe::Metrics;
 use crate::outcome::{Exchange, Failure, Next, Reason, Verdict};
 use crate::plugin::{Candidate, Load, Loaded, Plugin, Refusal, Tier};
@@ -231,16 +232,21 @@ impl Load for Sandbox {
         let compiled = self.compiler.compile(&candidate.component).await?;
         let shared = Arc::new(Shared { name: candidate.name.clone(), settings: candidate.sidecar.settings.clone(), log_rate: LogRate::new() });
         let linker = match outside.tier {
-            Tier::Pure => &self.pure,
-            Tier::Inert => &self.inert,
+            Tier::Pure => Cow::Borrowed(&self.pure),
+            Tier::Inert if outside.closed.is_empty() => Cow::Borrowed(&self.inert),
+            Tier::Inert => {
+                let mut linker = self.inert.clone();
+                closed::link(&mut linker, self.inert.engine(), &compiled)?;
+                Cow::Owned(linker)
+            }
         };
-        let code =
-            Arc::new(Code::link(linker, &compiled, shared, self.teams.member(&candidate.name), candidate.sidecar.reuse, Arc::clone(&self.kept))?);
+        let (member, reuse) = (self.teams.member(&candidate.name), candidate.sidecar.reuse);
+        let code = Arc::new(Code::link(&linker, &compiled, shared, member, reuse, Arc::clone(&self.kept))?);
         let first = self.call(&code, candidate.limits, Question::Describe, Arc::default(), false).await;
         match first.result {
             Ok(Answer::Description(description)) => {
                 let sees_replies = code.sees_replies();
-                Ok(Loaded { code: Component(code), description, sees_replies, tier: outside.tier })
+                Ok(Loaded { code: Component(code), description, sees_replies, tier: outside.tier, closed: outside.closed })
             }
             Ok(_) => Err(Refusal { cause: "answered another question when it was loaded".to_owned(), hint: None }),
             Err(failure) => Err(Refusal {

@@ -53,7 +53,7 @@ pub(crate) async fn load_component(sandbox: &Sandbox, component: Vec<u8>) -> Res
     let name = PluginName::new(DEFAULT_TEAM, "conformance");
     let sidecar = Sidecar { settings, ..Sidecar::default() };
     let candidate = Candidate { name, version: Version("1".into()), component: component.into(), sidecar, limits };
-    let Loaded { code, description, sees_replies, tier } = sandbox.load(&candidate).await.map_err(|refusal| refusal.to_string())?;
+    let Loaded { code, description, sees_replies, tier, .. } = sandbox.load(&candidate).await.map_err(|refusal| refusal.to_string())?;
     Ok((Plugin::alone(candidate, code, sees_replies), tier, description))
 }
 

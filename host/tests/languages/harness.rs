@@ -6,12 +6,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use keyway::outcome::panic_text;
 
 /// How a trial ended.
 pub(crate) enum Outcome {
-    Passed,
+    /// In this time.
+    Passed(Duration),
     /// With what was seen and what was expected.
     Failed(String),
     /// With what is missing.
@@ -57,9 +59,9 @@ pub(crate) fn run(mut trials: Vec<Trial>) -> ExitCode {
         drop(done);
         for (name, outcome) in results {
             match outcome {
-                Outcome::Passed => {
+                Outcome::Passed(elapsed) => {
                     passed += 1;
-                    println!("test {name} ... ok");
+                    println!("test {name} ... ok ({:.1} s)", elapsed.as_secs_f64());
                 }
                 Outcome::Ignored(why) => {
                     ignored += 1;

@@ -74,7 +74,7 @@ fn plugin(plugin: &PluginStatus) -> Vec<String> {
 }
 
 fn version_row(plugin: &PluginStatus, version: &VersionStatus, now: u64) -> Vec<String> {
-    let mut why = version.reason.as_deref().map(plain).unwrap_or_default();
+    let mut why = version.reason.as_deref().or(version.remark.as_deref()).map(plain).unwrap_or_default();
     if let Some(hint) = &version.hint {
         let _ = write!(why, " (hint: {})", plain(hint));
     }

@@ -63,6 +63,9 @@ impl<C> Slots<C> {
         }
         let keys: Vec<String> = passed.plugin.keys.iter().map(Pattern::to_string).collect();
         tracing::info!(plugin = %name, %version, ?keys, about = passed.about, "plugin live");
+        if let Some(remark) = &passed.remark {
+            tracing::warn!(plugin = %name, %version, "plugin {remark}");
+        }
         let mut live = Live { plugin: passed.plugin, digest: passed.digest, recent: Recent::default(), trial: None };
         let mut freed = Vec::new();
         if let Some(old) = slot.live.take() {
@@ -74,7 +77,7 @@ impl<C> Slots<C> {
         }
         note(&mut slot.versions, Some(&version), State::Live, None);
         if let Some(first) = slot.versions.first_mut() {
-            first.about = passed.about;
+            (first.about, first.remark) = (passed.about, passed.remark);
         }
         slot.live = Some(live);
         self.routes_changed(&freed, now);
@@ -226,7 +229,7 @@ impl<C> Slots<C> {
 
     /// How each plugin stands.
     pub(in super::super) fn status(&self) -> Vec<PluginStatus> {
-        let loading = VersionStatus { version: None, state: State::Loading, since: 0, about: None, reason: None, hint: None };
+        let loading = VersionStatus { version: None, state: State::Loading, since: 0, about: None, remark: None, reason: None, hint: None };
         let of = |(name, slot): (&PluginName, &Slot<C>)| {
             let mut versions = slot.versions.clone();
             if versions.is_empty() && slot.step != Step::Idle {

@@ -32,7 +32,7 @@ fn passed(name: &str, version: u8, keys: &[&str]) -> Outcome<()> {
         tally: Tally::default(),
         code: (),
     };
-    Outcome::Passed(Box::new(Passed { plugin: Arc::new(plugin), digest: Digest::numbered(version), about: None }))
+    Outcome::Passed(Box::new(Passed { plugin: Arc::new(plugin), digest: Digest::numbered(version), about: None, remark: None }))
 }
 
 /// Slots after a first pass, with a clock that the test moves.

@@ -32,9 +32,25 @@ async fn what_is_not_a_component_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn foreign_imports_are_named_with_the_mend() {
-    let component = wat::parse_str(r#"(component (import "wasi:sockets/tcp@0.2.3" (instance)) (import "env:other/thing" (instance)))"#).unwrap();
-    let refusal = refused(&component, "`wasi:sockets/tcp@0.2.3`, `env:other/thing`").await;
-    assert!(refusal.hint.unwrap().contains("opens no connections"));
+    let component = wat::parse_str(r#"(component (import "wasi:nn/tensor@0.2.0" (instance)) (import "env:other/thing" (instance)))"#).unwrap();
+    let refusal = refused(&component, "imports `wasi:nn/tensor@0.2.0`, `env:other/thing`, which a plugin may not have").await;
+    assert!(refusal.hint.unwrap().starts_with("build it for the world `keyway:transform/plugin@0.1.0`"));
+}
+
+/// Parts in Rust and C are in the components of every language, so these two are no sign of who made them.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mend_is_that_of_the_tool() {
+    let parts = r#"(core module (@producers (language "Rust" "") (language "C11" "") (processed-by "rustc" "1.88.0")))"#;
+    for (import, tool, mend) in [
+        ("wasi:nn/tensor@0.2.0", "ComponentizeJS", "nothing but compute: `jco componentize --disable all` makes"),
+        ("wasi:http/types@0.3.0", "ComponentizeJS", "build it for WASI 0.2 or for none: `jco componentize --disable all`"),
+        ("wasi:sockets/types@0.3.0", "component-init-transform", "for none: `componentize-py componentize --stub-wasi`"),
+        ("wasi:nn/tensor@0.2.0", "wit-component", "nothing but compute: `keyway build` makes components without WASI"),
+    ] {
+        let text = format!(r#"(component (import "{import}" (instance)) {parts} (@producers (processed-by "{tool}" "1")))"#);
+        let hint = refused(&wat::parse_str(&text).unwrap(), &format!("import `{import}`")).await.hint.unwrap();
+        assert!(hint.contains(mend), "{hint}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

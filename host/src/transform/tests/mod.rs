@@ -1,6 +1,7 @@
 //! The sandbox against real guests, most of them hostile.
 
 mod calls;
+mod closed;
 mod guest;
 mod hostile;
 mod inert;
