@@ -9,13 +9,15 @@ use super::{Language, Project, Trouble, files, io, tools};
 pub(super) fn build(project: &Project, work: &Path) -> Result<Vec<u8>, Trouble> {
     let node = tools::find(project, &["node"]).ok_or_else(|| {
         Trouble::missing(
-            "JavaScript plugins are built with Node 20 or later, and there is no `node`",
+            "TypeScript and JavaScript plugins are built with Node 20 or later, and there is no `node`",
             "apt-get install nodejs npm, or https://nodejs.org",
         )
     })?;
     let packages = tools::find_npm(project, "componentize-qjs").filter(|folder| folder.join("node_modules/rolldown").is_dir());
     let packages = packages.ok_or_else(|| {
-        let install = format!("(cd {} && npm install)", project.directory.display());
+        // Debian has the two in packages of their own.
+        let npm = if tools::find(project, &["npm"]).is_some() { "" } else { "apt-get install npm, and then " };
+        let install = format!("{npm}(cd {} && npm install)", project.directory.display());
         Trouble::missing("the npm packages `componentize-qjs` and `rolldown` are not installed", install)
     })?;
     let sdk = match project.own_sdk() {

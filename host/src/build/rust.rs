@@ -16,7 +16,8 @@ const WASM_STD: &str = "scripts/wasm-std.sh";
 
 pub(super) fn build(project: &Project, work: &Path) -> Result<Vec<u8>, Trouble> {
     let cargo = env::var_os("KEYWAY_CARGO").map(Into::into).or_else(|| tools::find(project, &["cargo"]));
-    let cargo = cargo.ok_or_else(|| Trouble::missing("Rust plugins are built with cargo, which is not installed", "https://rustup.rs"))?;
+    let cargo =
+        cargo.ok_or_else(|| Trouble::missing("Rust plugins are built with cargo, which is not installed", "curl -sSf https://sh.rustup.rs | sh"))?;
     let mut command = Command::new(cargo);
     // Who names a cargo, or a compiler, has one that can do it.
     if env::var_os("KEYWAY_CARGO").is_none()
