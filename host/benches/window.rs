@@ -43,7 +43,7 @@ fn records_through_lanes_and_ledger(bencher: Bencher<'_, '_>, keys: i64) {
         ledger.assign(Arc::clone(&records[0].assignment), Some(0), "");
         let mut lanes = Lanes::new(config::Lanes::default());
         for record in records {
-            if let Opened::Undecided(ticket) = ledger.open(record.position()) {
+            if let Opened::Undecided(ticket) = ledger.open(record.position(), record.key.as_deref()) {
                 lanes.push(Job { record: Box::new(record), ticket, arrived: Instant::now(), progress: None, behind: 0 });
             }
         }
@@ -62,7 +62,7 @@ fn a_commit_with_a_scattered_window(bencher: Bencher<'_, '_>) {
     let records = records(1);
     ledger.assign(Arc::clone(&records[0].assignment), Some(0), "");
     for record in &records {
-        if let Opened::Undecided(ticket) = ledger.open(record.position())
+        if let Opened::Undecided(ticket) = ledger.open(record.position(), record.key.as_deref())
             && record.offset % 2 == 1
         {
             ledger.settle(ticket);

@@ -30,6 +30,8 @@ pub(crate) struct Log {
     pub(crate) records: BTreeMap<i64, String>,
     pub(crate) deleted: Vec<i64>,
     pub(crate) committed: Option<(i64, String)>,
+    /// Told when a source that follows the log should look again.
+    grown: Arc<Notify>,
 }
 
 /// One partition of a fake broker.
@@ -39,6 +41,11 @@ pub(crate) struct Broker(pub(crate) Arc<Mutex<Log>>);
 impl Broker {
     pub(crate) fn produce(&self, offset: i64, key: &str) {
         self.0.lock().unwrap().records.insert(offset, key.to_owned());
+    }
+
+    /// Tells the source that follows the log of what was produced.
+    pub(crate) fn grown(&self) {
+        self.0.lock().unwrap().grown.notify_one();
     }
 
     pub(crate) fn committed(&self) -> Option<i64> {
@@ -86,13 +93,20 @@ pub(crate) struct Script {
     records: mpsc::UnboundedReceiver<Event>,
     broker: Broker,
     refetched: VecDeque<Event>,
+    /// The stay and the offset from which the log is read, as far as there is room.
+    follows: Arc<Mutex<Option<(u64, i64)>>>,
 }
+
+/// Records that a source that follows the log reads at once.
+const FOLLOWED: usize = 500;
 
 /// The test's end of a [`Script`].
 #[derive(Debug, Clone)]
 pub(crate) struct Prompter {
     control: mpsc::UnboundedSender<Event>,
     records: mpsc::UnboundedSender<Event>,
+    broker: Broker,
+    follows: Arc<Mutex<Option<(u64, i64)>>>,
 }
 
 impl Script {
@@ -100,7 +114,27 @@ impl Script {
     pub(crate) fn new(broker: &Broker) -> (Script, Prompter) {
         let (control, hear_control) = mpsc::unbounded_channel();
         let (records, hear_records) = mpsc::unbounded_channel();
-        (Script { control: hear_control, records: hear_records, broker: broker.clone(), refetched: VecDeque::new() }, Prompter { control, records })
+        let follows: Arc<Mutex<Option<(u64, i64)>>> = Arc::default();
+        let prompter = Prompter { control, records, broker: broker.clone(), follows: Arc::clone(&follows) };
+        (Script { control: hear_control, records: hear_records, broker: broker.clone(), refetched: VecDeque::new(), follows }, prompter)
+    }
+
+    /// What the log has got, once there is some of it.
+    async fn follow(broker: &Broker, follows: &Mutex<Option<(u64, i64)>>) -> Event {
+        loop {
+            let grown = {
+                let log = broker.0.lock().unwrap();
+                if let Some((stay, from)) = follows.lock().unwrap().as_mut() {
+                    let records: Vec<Record> = log.records.range(*from..).take(FOLLOWED).map(|(&offset, key)| record(*stay, offset, key)).collect();
+                    if let Some(last) = records.last() {
+                        *from = last.offset + 1;
+                        return Event::Records(records);
+                    }
+                }
+                Arc::clone(&log.grown)
+            };
+            grown.notified().await;
+        }
     }
 }
 
@@ -109,6 +143,12 @@ impl Prompter {
         let to = if matches!(event, Event::Records(_)) { &self.records } else { &self.control };
         // The loop may have ended; then nobody is there to hear.
         let _ = to.send(event);
+    }
+
+    /// Has the log read from the committed offset on, as far as there is room.
+    pub(crate) fn follow(&self, id: u64) {
+        *self.follows.lock().unwrap() = Some((id, self.broker.committed().unwrap_or(0)));
+        self.broker.grown();
     }
 
     /// Takes the partition away; the answer is what is to be committed.
@@ -127,6 +167,7 @@ impl Source for Script {
         tokio::select! { biased;
             Some(event) = self.control.recv() => event,
             Some(event) = self.records.recv(), if room => event,
+            event = Script::follow(&self.broker, &self.follows), if room => event,
             else => std::future::pending().await,
         }
     }

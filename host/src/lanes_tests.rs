@@ -37,7 +37,7 @@ impl Feed {
     fn push(&mut self, lanes: &mut Lanes, key: Option<&str>) {
         let record = self.record(self.next, key);
         self.next += 1;
-        let Opened::Undecided(ticket) = self.ledger.open(record.position()) else { panic!("opened twice") };
+        let Opened::Undecided(ticket) = self.ledger.open(record.position(), record.key.as_deref()) else { panic!("opened twice") };
         lanes.push(Job { record: Box::new(record), ticket, arrived: Instant::now(), progress: None, behind: 0 });
     }
 }

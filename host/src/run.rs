@@ -237,6 +237,7 @@ impl<S: Source, T: Transform, D: Deliver, K: Settle> Run<S, T, D, K> {
     fn commit(&mut self) {
         let marks = self.ledger.marks();
         let stays: Vec<AssignmentId> = marks.iter().map(|mark| mark.assignment.id).collect();
+        self.pipeline.metrics.inexact_commits(marks.iter().filter(|mark| !mark.exact).count() as u64);
         if !stays.is_empty()
             && let Err(error) = self.pipeline.settle.commit(marks)
         {
@@ -276,7 +277,7 @@ impl<S: Source, T: Transform, D: Deliver, K: Settle> Run<S, T, D, K> {
         if self.drains.is_draining(record.assignment.id) {
             return;
         }
-        match self.ledger.open(record.position()) {
+        match self.ledger.open(record.position(), record.key.as_deref()) {
             Opened::Undecided(ticket) => {
                 self.lanes.push(Job { record: Box::new(record), ticket, arrived: Instant::now(), progress: None, behind: 0 });
             }

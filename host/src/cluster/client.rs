@@ -198,6 +198,9 @@ impl ClientLog {
     }
 }
 
+/// Librdkafka's name for its line about a failed commit.
+const COMMIT_FAILED: &str = "COMMITFAIL";
+
 /// Errors that time does not mend.
 fn needs_a_person(code: RDKafkaErrorCode) -> bool {
     matches!(
@@ -215,6 +218,8 @@ fn needs_a_person(code: RDKafkaErrorCode) -> bool {
 impl ClientContext for ClientLog {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         match level {
+            // The consumer is told of each failed commit as well, and counts them; in a rebalance there are twenty a second.
+            _ if facility == COMMIT_FAILED => tracing::debug!(target: "librdkafka", facility, "{line}"),
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::error!(target: "librdkafka", facility, "{line}");
             }

@@ -9,11 +9,12 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::commit_log::CommitLog;
 use super::queue::Queue;
-use super::rebalance::Context;
+use super::rebalance::{Context, Ending};
 use super::refetch::Refetch;
 use super::stays::Stays;
-use super::thread::{Ending, Reader};
+use super::thread::Reader;
 use super::{Event, Source};
 use crate::cluster::{ClientLog, Found, Identity, consumer, describe, find};
 use crate::config;
@@ -65,6 +66,7 @@ impl Kafka {
         let queue = Arc::new(Queue::default());
         let stays = Arc::new(Stays::default());
         let closing = Arc::new(AtomicBool::new(false));
+        let ending: Arc<Ending> = Arc::default();
         let context = Context {
             log: ClientLog::default(),
             queue: Arc::clone(&queue),
@@ -74,13 +76,14 @@ impl Kafka {
             consumer: Mutex::new(Weak::new()),
             paused: AtomicBool::new(false),
             closing: Arc::clone(&closing),
+            ending: Arc::clone(&ending),
+            commit_log: CommitLog::default(),
             expected: Mutex::default(),
         };
         let consumer = Arc::new(config.create_with_context::<_, BaseConsumer<Context>>(context).map_err(|error| describe(&error))?);
         *consumer.context().consumer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&consumer);
         let handle = KafkaOffsets { consumer: Arc::downgrade(&consumer), stays: Arc::clone(&stays) };
-        let ending: Arc<Ending> = Arc::default();
-        let reader = Reader { consumer, ending: Arc::clone(&ending), member: member.map(|_| (settings.group.clone(), client_id)), identity };
+        let reader = Reader { consumer, member: member.map(|_| (settings.group.clone(), client_id)), identity };
         let (topics, brokers) = (settings.topics.clone(), settings.brokers.clone());
         let (subscribed, ready) = oneshot::channel();
         // From here on the consumer is only touched by its thread, which also drops it: that can block, and must not block the runtime.

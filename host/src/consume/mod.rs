@@ -4,6 +4,7 @@
 //! [`Assignment`], and that a revocation waits for the loop's answer (with a deadline) before the partition goes. Refuses to know what a
 //! key means or when an offset is settled.
 
+mod commit_log;
 mod copy;
 mod kafka;
 mod queue;

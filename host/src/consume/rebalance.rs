@@ -20,6 +20,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
+use super::commit_log::CommitLog;
 use super::copy::readable;
 use super::queue::Queue;
 use super::stays::Stays;
@@ -41,6 +42,9 @@ const LAST_COMMIT: Duration = Duration::from_secs(10);
 /// Looks at the loop's answer. The thread must not be woken by the runtime that it waits for, so it looks.
 const LOOK: Duration = Duration::from_millis(1);
 
+/// The wish to end, with what is settled and not committed yet, and where to say that it is done.
+pub(super) type Ending = Mutex<Option<(Vec<Mark>, oneshot::Sender<Result<(), String>>)>>;
+
 /// What the callbacks work with.
 pub(super) struct Context {
     pub(super) log: ClientLog,
@@ -55,6 +59,9 @@ pub(super) struct Context {
     pub(super) paused: AtomicBool,
     /// Whether the source is ending: nobody is asked any more.
     pub(super) closing: Arc<AtomicBool>,
+    /// With what it ends. Set before `closing` is.
+    pub(super) ending: Arc<Ending>,
+    pub(super) commit_log: CommitLog,
     /// Where each stay's next record is expected; of a stay without a committed offset, from its first record on.
     pub(super) expected: Mutex<HashMap<AssignmentId, Expected>>,
 }
@@ -161,11 +168,18 @@ impl Context {
         let lost = consumer.assignment_lost();
         let ended: Vec<_> = list.elements().iter().filter_map(|element| self.end(element.topic(), element.partition())).collect();
         ended.iter().for_each(|assignment| self.metrics.partition_left(&assignment.topic, assignment.partition));
-        if !ended.is_empty() && !self.closing.load(Ordering::Acquire) {
+        if !ended.is_empty() {
             tracing::info!(partitions = ended.len(), lost, "partitions are revoked");
-            let marks = self.drain(&ended, lost);
+            let mut marks = if self.closing.load(Ordering::Acquire) { Vec::new() } else { self.drain(&ended, lost) };
+            // The loop may have ended before it heard of this. What it said last is then committed while the partitions are still this host's.
+            if self.closing.load(Ordering::Acquire) {
+                marks.extend(self.ending().as_mut().map(|(left, _)| std::mem::take(left)).unwrap_or_default());
+            }
             // Whatever the loop answers, only what is being revoked is committed here.
-            let marks: Vec<Mark> = marks.into_iter().filter(|mark| ended.iter().any(|ended| ended.id == mark.assignment.id)).collect();
+            let (marks, left): (Vec<Mark>, Vec<Mark>) = marks.into_iter().partition(|mark| ended.iter().any(|ended| ended.id == mark.assignment.id));
+            if let Some((all, _)) = self.ending().as_mut() {
+                all.extend(left);
+            }
             // Lost partitions have another owner already, whose commits must not be overwritten; ask again, since they may have been lost while draining.
             if !marks.is_empty()
                 && !lost
@@ -182,6 +196,10 @@ impl Context {
         if let Err(error) = unassigned {
             tracing::error!(%error, "partitions that Kafka takes away could not be given up");
         }
+    }
+
+    pub(super) fn ending(&self) -> MutexGuard<'_, Option<(Vec<Mark>, oneshot::Sender<Result<(), String>>)>> {
+        self.ending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends a partition's stay, if there is one.
@@ -281,8 +299,8 @@ impl ConsumerContext for Context {
 
     fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
         self.metrics.commit(result.is_ok());
-        if let Err(error) = result {
-            tracing::warn!(%error, "a commit failed and is tried again");
+        self.commit_log.tell(result.as_ref().err());
+        if result.is_err() {
             let stay = |element: TopicPartitionListElem<'_>| self.stays.of(element.topic(), element.partition());
             let stays = offsets.elements().into_iter().filter_map(stay).map(|stay| stay.id).collect();
             self.queue.put_event(Event::CommitFailed(stays));

@@ -1,13 +1,12 @@
 //! The consumer's thread: polls, copies, hands over, and waits when there is no room.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
-use tokio::sync::oneshot;
 
 use super::Event;
 use super::copy;
@@ -37,13 +36,9 @@ const LEAVE_LOOKS: u32 = 50;
 /// Longest wait for a partition's bounds, asked only when its first record is not the expected one.
 const BOUNDS: Duration = Duration::from_secs(5);
 
-/// The wish to end, with what is settled and where to say that it is done.
-pub(super) type Ending = Mutex<Option<(Vec<Mark>, oneshot::Sender<Result<(), String>>)>>;
-
 /// Everything that the thread works with.
 pub(super) struct Reader {
     pub(super) consumer: Arc<BaseConsumer<Context>>,
-    pub(super) ending: Arc<Ending>,
     /// Group and client id of a static member, to see that it has left; none for a dynamic one.
     pub(super) member: Option<(String, String)>,
     /// Who this host is; given up last, when the group has forgotten it.
@@ -194,9 +189,8 @@ impl Reader {
     fn leave(self) {
         let context = Arc::clone(self.consumer.context());
         context.closing.store(true, Ordering::Release);
-        let (marks, done) =
-            self.ending.lock().unwrap_or_else(PoisonError::into_inner).take().map_or((Vec::new(), None), |(marks, done)| (marks, Some(done)));
-        let committed = self.commit_what_is_left(marks).map_err(|error| error.to_string());
+        let committed = self.commit_what_is_left().map_err(|error| error.to_string());
+        let done = context.ending().take().map(|(_, done)| done);
         self.consumer.unsubscribe();
         // The revocation that follows is served by polling; it unassigns without asking anyone, and librdkafka then leaves.
         let mut left = 50;
@@ -229,12 +223,13 @@ impl Reader {
 
 impl Reader {
     /// Commits for the last time. A rebalance may be under way, in which the group takes no commits; it goes on being served, and then what this host
-    /// still has is committed.
-    fn commit_what_is_left(&self, mut marks: Vec<Mark>) -> Result<(), Uncommitted> {
+    /// still has is committed; of partitions that go meanwhile it is committed as they go.
+    fn commit_what_is_left(&self) -> Result<(), Uncommitted> {
         let context = self.consumer.context();
         let mut left = REBALANCE_LOOKS;
         loop {
-            marks.retain(|mark| context.stays.has(&mark.assignment));
+            let marks: Vec<Mark> = context.ending().as_ref().map(|(marks, _)| marks.clone()).unwrap_or_default();
+            let marks: Vec<Mark> = marks.into_iter().filter(|mark| context.stays.has(&mark.assignment)).collect();
             if marks.is_empty() || self.consumer.assignment_lost() {
                 return Ok(());
             }

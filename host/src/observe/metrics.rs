@@ -31,6 +31,7 @@ pub struct Metrics {
     commits: Counter,
     commits_failed: Counter,
     settled_before: Counter,
+    inexact_commits: Counter,
     window: Window,
 }
 
@@ -168,6 +169,7 @@ impl Default for Metrics {
             commits: Counter::default(),
             commits_failed: Counter::default(),
             settled_before: Counter::default(),
+            inexact_commits: Counter::default(),
             window: Window::default(),
         }
     }
@@ -268,6 +270,11 @@ impl Metrics {
     /// A record came that an earlier owner of its partition had settled beyond the watermark, and was not handled again.
     pub fn settled_before(&self) {
         self.settled_before.inc();
+    }
+
+    /// Commits of a partition whose settled-beyond map did not fit exactly into the metadata.
+    pub fn inexact_commits(&self, commits: u64) {
+        self.inexact_commits.inc_by(commits);
     }
 
     /// Records that were parked and are no longer in Kafka.

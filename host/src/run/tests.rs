@@ -1,4 +1,5 @@
 mod model;
+mod outage;
 
 use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
@@ -164,40 +165,6 @@ async fn a_destination_that_is_down_holds_its_keys_alone_and_they_go_on_in_order
     let sent = host.shut_down().await;
     let down: Vec<i64> = sent.iter().copied().filter(|offset| [0, 2].contains(offset)).collect();
     assert_eq!(down, [0, 2]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn ten_minutes_of_a_dead_destination_fit_into_the_window_and_nothing_is_lost() {
-    const RECORDS: i64 = 3_000;
-    let broker = Broker::default();
-    for offset in 0..RECORDS {
-        let destination = ["down", "up", "up"][offset as usize % 3];
-        broker.produce(offset, &format!("{destination}:{}", offset % 50));
-    }
-    let window = 200_000;
-    let host = Host::start(&broker, window, send_one);
-    host.destinations.mood("down", Mood::Down);
-    host.prompter.say(broker.assigned(1));
-    for chunk in (0..RECORDS).collect::<Vec<_>>().chunks(50) {
-        let log = broker.0.lock().unwrap();
-        host.prompter.say(Event::Records(chunk.iter().map(|&offset| record(1, offset, &log.records[&offset])).collect()));
-    }
-    host.until("the others are sent", |host| host.sent().len() == 2_000).await;
-    tokio::time::sleep(Duration::from_secs(600)).await;
-    let load = host.control.status().load;
-    assert!(load.bytes <= window + 50 * 1_500, "{load:?}");
-    assert_eq!(load.records + load.parked, 1_000, "{load:?}");
-    assert!(load.parked > 500, "{load:?}");
-    host.destinations.mood("down", Mood::Answers(200, Duration::from_millis(5)));
-    host.until_committed(RECORDS).await;
-    let sent = host.shut_down().await;
-    assert_eq!(sent.len(), RECORDS as usize);
-    let mut last: HashMap<i64, i64> = HashMap::new();
-    for offset in sent {
-        // The key is the offset modulo 50 and modulo 3 together.
-        let before = last.insert(offset % 150, offset);
-        assert!(before < Some(offset), "{before:?} before {offset}");
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,10 +4,10 @@
 //! (compaction, transactions) and never was a record. So the memory is that of the records in the window, however far a held key lets
 //! the others run ahead, and the watermark is simply the lowest undecided offset.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::beyond::Beyond;
+use super::beyond::{self, Beyond};
 use super::{Mark, NextOffset};
 use crate::record::{Assignment, AssignmentId, Position};
 
@@ -27,21 +27,25 @@ impl Ticket {
 #[derive(Debug, Default)]
 pub struct Ledger {
     partitions: HashMap<AssignmentId, Partition>,
+    /// How often nothing was marked since something last was.
+    passed_over: usize,
 }
+
+/// Undecided records that are walked each time that is asked for marks: some 5 ms. With more, all but every n-th time is passed over, so that
+/// a million held records do not keep the loop from its work; after a crash, what settled meanwhile is sent again.
+const WALKED_MAX: usize = 100_000;
 
 #[derive(Debug)]
 struct Partition {
     assignment: Arc<Assignment>,
-    /// Seen and not settled.
-    undecided: BTreeSet<i64>,
+    /// Seen and not settled, with the hash of the record's key.
+    undecided: BTreeMap<i64, u32>,
     /// One past the highest offset seen; before the first record, the committed offset. None: nothing committed, nothing seen.
     high: Option<i64>,
     /// What an earlier owner had settled at and beyond `high`; shrinks as `high` passes it.
     restored: Beyond,
-    /// What was last handed out to be committed, so that an unchanged partition costs no commit.
-    marked: Option<Mark>,
-    /// Whether a record was seen or settled since `marked` was made; if not, it need not be made again to know that nothing has changed.
-    touched: bool,
+    /// Whether anything was seen or settled since what was last handed out to be committed, so that an unchanged partition costs no commit.
+    moved: bool,
 }
 
 /// Whether a record is still to be handled.
@@ -65,7 +69,7 @@ impl Ledger {
             }),
             None => Beyond::default(),
         };
-        let partition = Partition { assignment, undecided: BTreeSet::new(), high: committed, restored, marked: None, touched: true };
+        let partition = Partition { assignment, undecided: BTreeMap::new(), high: committed, restored, moved: true };
         self.partitions.insert(partition.assignment.id, partition);
     }
 
@@ -79,8 +83,8 @@ impl Ledger {
         self.partitions.values().map(|partition| &partition.assignment)
     }
 
-    /// Sees a record. Records of one partition come in offset order; one that comes again is not opened twice.
-    pub fn open(&mut self, position: Position) -> Opened {
+    /// Sees a record with this key. Records of one partition come in offset order; one that comes again is not opened twice.
+    pub fn open(&mut self, position: Position, key: Option<&[u8]>) -> Opened {
         let Some(partition) = self.partitions.get_mut(&position.assignment) else { return Opened::Fenced };
         let offset = position.offset;
         if partition.high.is_some_and(|high| offset < high) {
@@ -88,26 +92,32 @@ impl Ledger {
             return Opened::Settled;
         }
         partition.high = Some(offset + 1);
-        partition.touched = true;
-        let settled = partition.restored.contains(offset);
+        partition.moved = true;
+        let hash = beyond::hash_of(key, offset);
+        let settled = partition.restored.contains(offset, hash);
         partition.restored.forget_below(offset + 1);
         if settled {
             return Opened::Settled;
         }
-        partition.undecided.insert(offset);
+        partition.undecided.insert(offset, hash);
         Opened::Undecided(Ticket(position))
     }
 
     /// Settles a record. Without effect once the partition's stay has ended: a late finish moves nothing.
     pub fn settle(&mut self, ticket: Ticket) {
         if let Some(partition) = self.partitions.get_mut(&ticket.0.assignment) {
-            partition.undecided.remove(&ticket.0.offset);
-            partition.touched = true;
+            partition.moved |= partition.undecided.remove(&ticket.0.offset).is_some();
         }
     }
 
-    /// What has changed since the last call, to be committed; empty when nothing has.
+    /// What has changed since the last call, to be committed; empty when nothing has, and more often where very much is undecided.
     pub fn marks(&mut self) -> Vec<Mark> {
+        let undecided: usize = self.partitions.values().map(|partition| partition.undecided.len()).sum();
+        if self.passed_over < undecided / WALKED_MAX {
+            self.passed_over += 1;
+            return Vec::new();
+        }
+        self.passed_over = 0;
         self.partitions.values_mut().filter_map(Partition::changed).collect()
     }
 
@@ -115,8 +125,7 @@ impl Ledger {
     pub fn unmark(&mut self, ids: &[AssignmentId]) {
         for id in ids {
             if let Some(partition) = self.partitions.get_mut(id) {
-                partition.marked = None;
-                partition.touched = true;
+                partition.moved = true;
             }
         }
     }
@@ -139,25 +148,20 @@ impl Ledger {
 
 impl Partition {
     fn watermark(&self) -> Option<i64> {
-        self.undecided.first().copied().or(self.high)
+        self.undecided.first_key_value().map(|(offset, _)| *offset).or(self.high)
     }
 
     fn mark(&self) -> Option<Mark> {
         let next = self.watermark()?;
-        let metadata = Beyond::between(next, self.high.unwrap_or(next), &self.undecided, &self.restored).encode(next);
-        Some(Mark { assignment: Arc::clone(&self.assignment), next: NextOffset(next), metadata })
+        let map = Beyond::encode(next, self.high.unwrap_or(next), &self.undecided, &self.restored);
+        Some(Mark { assignment: Arc::clone(&self.assignment), next: NextOffset(next), metadata: map.text, exact: map.exact })
     }
 
     fn changed(&mut self) -> Option<Mark> {
-        if !std::mem::take(&mut self.touched) {
+        if !std::mem::take(&mut self.moved) {
             return None;
         }
-        let mark = self.mark()?;
-        if self.marked.as_ref() == Some(&mark) {
-            return None;
-        }
-        self.marked = Some(mark.clone());
-        Some(mark)
+        self.mark()
     }
 }
 

@@ -13,7 +13,7 @@ fn at(id: u64, offset: i64) -> Position {
 }
 
 fn open(ledger: &mut Ledger, position: Position) -> Ticket {
-    match ledger.open(position) {
+    match ledger.open(position, None) {
         Opened::Undecided(ticket) => ticket,
         other => panic!("{position:?}: {other:?}"),
     }
@@ -64,7 +64,7 @@ fn a_late_finish_of_an_ended_stay_moves_nothing() {
     let again = open(&mut ledger, at(2, 0));
     ledger.settle(late);
     assert_eq!(ledger.marks()[0].next, NextOffset(0));
-    assert_eq!(ledger.open(at(1, 1)), Opened::Fenced);
+    assert_eq!(ledger.open(at(1, 1), None), Opened::Fenced);
     ledger.settle(again);
     assert_eq!(ledger.marks()[0].next, NextOffset(1));
 }
@@ -84,14 +84,14 @@ fn a_restart_skips_what_was_settled_beyond_the_watermark_even_after_a_second_cra
     let mut second = Ledger::default();
     second.assign(stay(1), Some(0), &first.metadata);
     let undecided = open(&mut second, at(1, 0));
-    assert_eq!(second.open(at(1, 1)), Opened::Settled);
-    assert_eq!(second.open(at(1, 2)), Opened::Settled);
+    assert_eq!(second.open(at(1, 1), None), Opened::Settled);
+    assert_eq!(second.open(at(1, 2), None), Opened::Settled);
     let mark = second.marks().remove(0);
     drop(undecided);
 
     let mut third = Ledger::default();
     third.assign(stay(1), Some(mark.next.0), &mark.metadata);
-    let undecided: Vec<i64> = (0..12).filter(|&offset| matches!(third.open(at(1, offset)), Opened::Undecided(_))).collect();
+    let undecided: Vec<i64> = (0..12).filter(|&offset| matches!(third.open(at(1, offset), None), Opened::Undecided(_))).collect();
     assert_eq!(undecided, [0, 5, 10, 11]);
 }
 
@@ -142,7 +142,7 @@ proptest! {
                     log.entry(offset).or_insert(false);
                     end = end.max(offset + 1);
                     read_to = offset + 1;
-                    match ledger.open(at(id, offset)) {
+                    match ledger.open(at(id, offset), None) {
                         Opened::Undecided(ticket) => tickets.push(ticket),
                         Opened::Settled => prop_assert!(log[&offset], "{offset} was never settled"),
                         Opened::Fenced => prop_assert!(false, "the stay lasts"),

@@ -30,6 +30,8 @@ pub struct Mark {
     pub next: NextOffset,
     /// What is settled beyond it, encoded; below the broker's limit on commit metadata.
     pub metadata: String,
+    /// Whether it says exactly what is settled. If not, some of it is sent again after a crash.
+    pub exact: bool,
 }
 
 /// The offset of the next record to handle. Kafka commits this, not the offset of the last record handled; the type keeps the two apart.

@@ -65,7 +65,7 @@ async fn records(source: &mut Kafka, count: usize) -> Vec<Record> {
 }
 
 fn mark(assignment: &Arc<Assignment>, next: i64, metadata: &str) -> Mark {
-    Mark { assignment: Arc::clone(assignment), next: NextOffset(next), metadata: metadata.to_owned() }
+    Mark { assignment: Arc::clone(assignment), next: NextOffset(next), metadata: metadata.to_owned(), exact: true }
 }
 
 fn numbered(count: usize) -> impl Iterator<Item = Message> {
@@ -244,6 +244,32 @@ async fn partitions_are_handed_over_eagerly() {
 #[tokio::test(flavor = "multi_thread")]
 async fn partitions_are_handed_over_by_the_new_protocol() {
     hand_over("kip-848", &[("group.protocol", "consumer")]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_settled_is_committed_though_partitions_are_revoked_while_the_host_ends() {
+    let broker = Broker::shared();
+    let (topic, group) = (broker.topic("closing", 4), broker.name("closing"));
+    broker.produce(&topic, numbered(400));
+    let ends = broker.ends(&topic);
+    let (mut first, _) = start(broker, &topic, &group, &[]).await;
+    let stays = assigned(&mut first).await;
+    records(&mut first, 400).await;
+    let (second, _) = start(broker, &topic, &group, &[]).await;
+    // The loop has ended by now, and does not answer.
+    let unanswered = loop {
+        match next(&mut first).await {
+            Event::Revoked(revoked) => break revoked,
+            Event::Assigned(_) | Event::Records(_) => {}
+            other => panic!("expected a revocation, got {other:?}"),
+        }
+    };
+    assert!(!unanswered.lost && (1..4).contains(&unanswered.assignments.len()), "{unanswered:?}");
+    let marks = stays.iter().map(|stay| mark(&stay.assignment, ends[stay.assignment.partition as usize], "")).collect();
+    timeout(PATIENCE, first.close(marks)).await.expect("an end in time").expect("an orderly end");
+    let committed: Vec<Option<i64>> = broker.committed(&group, &topic).iter().map(|at| at.as_ref().map(|at| at.offset)).collect();
+    assert_eq!(committed, ends.iter().map(|end| Some(*end)).collect::<Vec<_>>());
+    second.close(Vec::new()).await.expect("an orderly end");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -220,7 +220,7 @@ impl Letters {
         while let Some(found) = self.reader.next()? {
             bar.inc(1);
             let Some(stay) = self.stays.get(&found.partition) else { continue };
-            if let Opened::Undecided(ticket) = self.ledger.open(Position { assignment: stay.id, offset: found.offset }) {
+            if let Opened::Undecided(ticket) = self.ledger.open(Position { assignment: stay.id, offset: found.offset }, found.key.as_deref()) {
                 return Ok(Some((found, ticket)));
             }
         }

@@ -37,6 +37,8 @@ impl Collector for Book {
         family(out, &Head::new("commits", "Commits of offsets, by whether Kafka acknowledged them"), commits)?;
         let help = "Records that an earlier owner of their partition had settled beyond the watermark, and that were not handled again";
         single(out, &Head::new("settled_before", help), &metrics.settled_before)?;
+        let help = "Commits of a partition that could not say exactly what is settled beyond the watermark; a crash then repeats some of it";
+        single(out, &Head::new("inexact_commits", help), &metrics.inexact_commits)?;
 
         let window = &metrics.window;
         single(out, &Head::new("window", "Bytes of records that wait or are in progress").in_unit(Unit::Bytes), &window.bytes)?;

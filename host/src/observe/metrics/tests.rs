@@ -30,6 +30,7 @@ fn lived() -> Arc<Metrics> {
     metrics.lag("events", 1, 0);
     metrics.gone("events", 0, 2);
     metrics.settled_before();
+    metrics.inexact_commits(1);
     metrics
 }
 
