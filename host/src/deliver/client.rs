@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use url::{Position, Url};
 
 use super::dial::{Bounded, Guard, Way};
+use super::watched::Watched;
 use super::{reply, tls};
 use crate::config::{Concurrency, Destination, HttpVersions, Tls};
 use crate::outcome::Reply;
@@ -29,42 +30,46 @@ use crate::outcome::Reply;
 const IDLE: Duration = Duration::from_secs(50);
 
 /// What an HTTP client needs to know of a destination, or of the server that issues its tokens.
-pub(super) struct Settings<'a> {
-    pub(super) url: &'a Url,
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) url: Url,
     pub(super) connect_timeout: Duration,
     pub(super) timeout: Duration,
-    pub(super) tls: &'a Tls,
+    pub(super) tls: Tls,
     /// Whether the system's authorities are trusted beside `tls.ca`.
     pub(super) trust_system: bool,
     pub(super) http: HttpVersions,
-    pub(super) proxy: Option<&'a Url>,
+    pub(super) proxy: Option<Url>,
     pub(super) idle_connections: usize,
     pub(super) reply_cap: usize,
 }
 
-impl<'a> Settings<'a> {
-    pub(super) fn of(destination: &'a Destination) -> Settings<'a> {
+impl Settings {
+    pub(super) fn of(destination: &Destination) -> Settings {
         let most = match destination.concurrency {
             Concurrency::Fixed(most) => most,
             Concurrency::Adaptive { max, .. } => max,
         };
         Settings {
-            url: &destination.url,
+            url: destination.url.clone(),
             connect_timeout: destination.connect_timeout,
             timeout: destination.timeout,
-            tls: &destination.tls,
+            tls: destination.tls.clone(),
             trust_system: false,
             http: destination.http,
-            proxy: destination.proxy.as_ref(),
+            proxy: destination.proxy.clone(),
             idle_connections: most,
             reply_cap: destination.reply_cap,
         }
     }
 }
 
+type Pool = legacy::Client<Bounded<HttpsConnector<Way>>, Full<Bytes>>;
+
 /// A client whose connections belong to one destination.
 pub(super) struct Client {
-    client: legacy::Client<Bounded<HttpsConnector<Way>>, Full<Bytes>>,
+    /// Made anew, with connections of its own, when a certificate or the key changes. What is under way ends on the one before.
+    pool: Watched<Pool>,
     timeout: Duration,
     reply_cap: usize,
 }
@@ -105,50 +110,16 @@ impl Fault {
 impl Client {
     /// # Errors
     /// What of the settings cannot be used.
-    pub(super) fn new(settings: &Settings<'_>) -> Result<Client, String> {
-        let guard = Guard::new(settings.connect_timeout);
-        let way = match settings.proxy {
-            None => {
-                Guard::check_literal(settings.url.host_str().unwrap_or_default())?;
-                Way::Direct(guard)
-            }
-            Some(proxy) => Way::Proxied(tunnel(proxy, guard)?),
-        };
-        // Reading the system's authorities takes milliseconds, so a plain URL goes without.
-        let config = if settings.url.scheme() == "https" {
-            tls::client_config(settings.tls, settings.trust_system)?
-        } else {
-            rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-                .with_safe_default_protocol_versions()
-                .map_err(|error| error.to_string())?
-                .with_root_certificates(rustls::RootCertStore::empty())
-                .with_no_client_auth()
-        };
-        let builder = HttpsConnectorBuilder::new().with_tls_config(config);
-        // A destination is called in the scheme of its base URL and no other.
-        let builder = if settings.url.scheme() == "https" { builder.https_only() } else { builder.https_or_http() };
-        let connector = match settings.http {
-            HttpVersions::Auto => builder.enable_all_versions().wrap_connector(way),
-            HttpVersions::Http1 => builder.enable_http1().wrap_connector(way),
-            HttpVersions::Http2 => builder.enable_http2().wrap_connector(way),
-        };
-        let client = legacy::Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(settings.idle_connections)
-            .http2_only(settings.http == HttpVersions::Http2)
-            // A connection that is gone without a word is noticed by this, not by the requests on it.
-            .http2_keep_alive_interval(Duration::from_secs(20))
-            .http2_keep_alive_timeout(Duration::from_secs(10))
-            .build(Bounded { connector, timeout: settings.connect_timeout });
-        Ok(Client { client, timeout: settings.timeout, reply_cap: settings.reply_cap })
+    pub(super) fn new(settings: Settings) -> Result<Client, String> {
+        let (timeout, reply_cap) = (settings.timeout, settings.reply_cap);
+        let files = if settings.url.scheme() == "https" { tls::files(&settings.tls) } else { Vec::new() };
+        Ok(Client { pool: Watched::new("certificate or key", files, move || pool(&settings))?, timeout, reply_cap })
     }
 
     /// One attempt, to the end of the reply.
     pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, Fault> {
         let attempt = async {
-            let response = self.client.request(request).await.map_err(|error| {
+            let response = self.pool.get().1.request(request).await.map_err(|error| {
                 let text = chain(&error);
                 if error.is_connect() { Fault::NoConnection(text) } else { Fault::Broken(text) }
             })?;
@@ -161,6 +132,46 @@ impl Client {
             Err(_) => Err(Fault::Timeout(format!("no whole reply within {:?}", self.timeout))),
         }
     }
+}
+
+fn pool(settings: &Settings) -> Result<Pool, String> {
+    let guard = Guard::new(settings.connect_timeout);
+    let way = match &settings.proxy {
+        None => {
+            Guard::check_literal(settings.url.host_str().unwrap_or_default())?;
+            Way::Direct(guard)
+        }
+        Some(proxy) => Way::Proxied(tunnel(proxy, guard)?),
+    };
+    // Reading the system's authorities takes milliseconds, so a plain URL goes without.
+    let config = if settings.url.scheme() == "https" {
+        tls::client_config(&settings.tls, settings.trust_system)?
+    } else {
+        rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth()
+    };
+    let builder = HttpsConnectorBuilder::new().with_tls_config(config);
+    // A destination is called in the scheme of its base URL and no other.
+    let builder = if settings.url.scheme() == "https" { builder.https_only() } else { builder.https_or_http() };
+    let connector = match settings.http {
+        HttpVersions::Auto => builder.enable_all_versions().wrap_connector(way),
+        HttpVersions::Http1 => builder.enable_http1().wrap_connector(way),
+        HttpVersions::Http2 => builder.enable_http2().wrap_connector(way),
+    };
+    let client = legacy::Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(settings.idle_connections)
+        .http2_only(settings.http == HttpVersions::Http2)
+        // A connection that is gone without a word is noticed by this, not by the requests on it.
+        .http2_keep_alive_interval(Duration::from_secs(20))
+        .http2_keep_alive_timeout(Duration::from_secs(10))
+        .build(Bounded { connector, timeout: settings.connect_timeout });
+    Ok(client)
 }
 
 fn tunnel(proxy: &Url, guard: Guard) -> Result<Tunnel<Guard>, String> {

@@ -114,7 +114,7 @@ impl Destination<Client> {
     /// # Errors
     /// What of the settings cannot be used.
     pub(super) fn new(settings: &config::Destination, recovery: Arc<Notify>, metrics: Arc<Metrics>) -> Result<Destination, String> {
-        Destination::over(Client::new(&Settings::of(settings))?, settings, recovery, metrics)
+        Destination::over(Client::new(Settings::of(settings))?, settings, recovery, metrics)
     }
 }
 

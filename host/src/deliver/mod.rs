@@ -22,6 +22,7 @@ mod rate;
 mod reply;
 mod target;
 mod tls;
+mod watched;
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! TLS of one destination: whom it trusts, and what it shows of itself.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
@@ -45,6 +45,11 @@ pub(super) fn client_config(tls: &Tls, trust_system: bool) -> Result<ClientConfi
         (None, None) => Ok(builder.with_no_client_auth()),
         _ => Err("`tls.client_certificate` and `tls.client_key` are only of use together".to_owned()),
     }
+}
+
+/// The files that these settings are read from. The system's authorities are read with them, not followed.
+pub(super) fn files(tls: &Tls) -> Vec<PathBuf> {
+    [&tls.ca, &tls.client_certificate, &tls.client_key].into_iter().flatten().cloned().collect()
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {

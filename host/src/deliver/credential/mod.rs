@@ -5,7 +5,6 @@
 
 mod oauth;
 mod signature;
-mod watched;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -14,7 +13,7 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
 use self::oauth::Tokens;
 use self::signature::{Key, WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP};
-use self::watched::Watched;
+use super::watched::{Generation, Watched};
 use crate::config::{Auth, Destination};
 use crate::policy::Secret;
 
@@ -32,10 +31,6 @@ enum Kind {
     Signature(Watched<Key>),
 }
 
-/// Which state of a credential a request was sent with: greater is newer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(super) struct Generation(u64);
-
 /// Why there is no credential to send with, in words without a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Missing {
@@ -50,23 +45,25 @@ impl Credential {
     pub(super) fn new(settings: &Destination) -> Result<Credential, String> {
         let kind = match &settings.auth {
             Auth::None => Kind::None,
-            Auth::Bearer(token) => Kind::Header(AUTHORIZATION, Watched::new(token, |secret| value(format!("Bearer {}", secret.expose())))?),
+            Auth::Bearer(token) => Kind::Header(AUTHORIZATION, Watched::secret(token, |secret| value(format!("Bearer {}", secret.expose())))?),
             Auth::Basic { user, password } => {
                 if user.contains(':') {
                     return Err("`auth.basic` has a user name with a colon in it, which cannot be told from the password (RFC 7617)".to_owned());
                 }
                 let user = user.clone();
                 let basic = move |secret: &Secret| value(format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{}", secret.expose()))));
-                Kind::Header(AUTHORIZATION, Watched::new(password, basic)?)
+                Kind::Header(AUTHORIZATION, Watched::secret(password, basic)?)
             }
-            Auth::Header { name, value: text } => Kind::Header(header_name(name)?, Watched::new(text, |secret| value(secret.expose().to_owned()))?),
+            Auth::Header { name, value: text } => {
+                Kind::Header(header_name(name)?, Watched::secret(text, |secret| value(secret.expose().to_owned()))?)
+            }
             Auth::OAuth2 { .. } => Kind::Tokens(Tokens::new(settings)?),
-            Auth::Hmac(key) => Kind::Signature(Watched::new(key, Key::new)?),
+            Auth::Hmac(key) => Kind::Signature(Watched::secret(key, Key::new)?),
         };
         let headers = settings
             .headers
             .iter()
-            .map(|(name, text)| Ok((header_name(name)?, Watched::new(text, |secret| value(secret.expose().to_owned()))?)))
+            .map(|(name, text)| Ok((header_name(name)?, Watched::secret(text, |secret| value(secret.expose().to_owned()))?)))
             .collect::<Result<_, String>>()?;
         Ok(Credential { kind, headers })
     }

@@ -83,14 +83,14 @@ impl Tokens {
         };
         // The issuer is often a public service, and the destination behind an authority of its own: both are trusted.
         let tls = Tls { ca: settings.tls.ca.clone(), client_certificate: None, client_key: None };
-        let client = Client::new(&Settings {
-            url: token_url,
+        let client = Client::new(Settings {
+            url: token_url.clone(),
             connect_timeout: settings.connect_timeout,
             timeout: settings.timeout,
-            tls: &tls,
+            tls,
             trust_system: true,
             http: HttpVersions::Auto,
-            proxy: settings.proxy.as_ref(),
+            proxy: settings.proxy.clone(),
             idle_connections: 1,
             reply_cap: REPLY_CAP,
         })

@@ -1,4 +1,7 @@
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
@@ -15,7 +18,9 @@ fn file(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/deliver/certificates").join(name)
 }
 
-fn acceptor(wants_client: bool) -> TlsAcceptor {
+/// A server of one authority, `""` or `"other-"`, which may want a client of the same.
+fn acceptor(authority: &str, wants_client: bool) -> TlsAcceptor {
+    let file = |name: &str| file(&format!("{authority}{name}"));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
     let builder = if wants_client {
@@ -32,7 +37,11 @@ fn acceptor(wants_client: bool) -> TlsAcceptor {
 }
 
 async fn server(wants_client: bool) -> Server {
-    Server::start_behind(Some(acceptor(wants_client)), async |_, seen| with_body(200, format!("{:?}", seen.version))).await
+    server_of("", wants_client).await
+}
+
+async fn server_of(authority: &str, wants_client: bool) -> Server {
+    Server::start_behind(Some(acceptor(authority, wants_client)), async |_, seen| with_body(200, format!("{:?}", seen.version))).await
 }
 
 fn over_tls(server: &Server, tls: Tls) -> Destination {
@@ -93,6 +102,59 @@ async fn mutual() {
     assert_eq!(server.seen().len(), 1);
 }
 
+/// Forwards each connection to the server that is meant at that time.
+async fn relay(to: Arc<Mutex<SocketAddr>>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let to = *to.lock().unwrap();
+            tokio::spawn(async move {
+                let mut server = TcpStream::connect(to).await.unwrap();
+                // Ends when either side goes away.
+                let _ = copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn certificates_and_keys_are_followed_without_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = |name: &str| folder.path().join(name);
+    let install = |authority: &str| {
+        for name in ["ca.pem", "client.pem", "client.key"] {
+            std::fs::copy(file(&format!("{authority}{name}")), here("new")).unwrap();
+            std::fs::rename(here("new"), here(name)).unwrap();
+        }
+    };
+    install("");
+    let (old, new) = (server(true).await, server_of("other-", true).await);
+    let to = Arc::new(Mutex::new(old.address));
+    let mut settings = destination(&format!("https://localhost:{}/api", relay(Arc::clone(&to)).await.port()));
+    settings.tls = Tls { ca: Some(here("ca.pem")), client_certificate: Some(here("client.pem")), client_key: Some(here("client.key")) };
+    settings.retry.attempts = 1;
+    let http = http(settings);
+    let send = async || matches!(http.deliver(&post("/a", "{}"), stamp("k")).await, Delivery::Done(_));
+    let until_sent = async || {
+        let sent = async {
+            while !send().await {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), sent).await.expect("the files to be followed");
+    };
+    assert!(send().await);
+    *to.lock().unwrap() = new.address;
+    drop(old);
+    assert!(!send().await, "the other authority is not trusted yet, nor is the client by it");
+    // One after another, as they come: a certificate with another's key is no reason to give up.
+    install("other-");
+    until_sent().await;
+}
+
 #[test]
 fn files_that_cannot_be_used_are_named() {
     for (tls, word) in [
@@ -108,7 +170,7 @@ fn files_that_cannot_be_used_are_named() {
 }
 
 /// A forward proxy that takes one `CONNECT` and says what it was asked.
-async fn proxy() -> (std::net::SocketAddr, tokio::task::JoinHandle<String>) {
+async fn proxy() -> (SocketAddr, tokio::task::JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let task = tokio::spawn(async move {

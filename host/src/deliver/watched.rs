@@ -1,4 +1,4 @@
-//! A value made of a secret that may lie in files, and follows them.
+//! A value made of files, and that follows them: a secret, or a client with its certificates.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -6,16 +6,20 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::Generation;
 use crate::policy::{Secret, SecretPart, SecretText};
 
 /// How often the files are looked at. A file that was replaced is in use a second later; looking costs a system call a file.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-type Make<T> = Box<dyn Fn(&Secret) -> Result<T, String> + Send + Sync>;
+/// Counts the states of a value.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Generation(pub(super) u64);
+
+type Make<T> = Box<dyn Fn() -> Result<T, String> + Send + Sync>;
 
 pub(super) struct Watched<T> {
-    text: SecretText,
+    /// What the files hold, for the log.
+    what: &'static str,
     files: Vec<PathBuf>,
     make: Make<T>,
     state: Mutex<State<T>>,
@@ -37,20 +41,29 @@ impl<T: Clone> Watched<T> {
     ///
     /// # Errors
     /// A file that cannot be read, or a secret of which the value cannot be made.
-    pub(super) fn new(text: &SecretText, make: impl Fn(&Secret) -> Result<T, String> + Send + Sync + 'static) -> Result<Watched<T>, String> {
-        let files: Vec<PathBuf> = text
-            .parts
-            .iter()
-            .filter_map(|part| match part {
-                SecretPart::File(path) => Some(path.clone()),
-                SecretPart::Known(_) => None,
-            })
-            .collect();
+    pub(super) fn secret(text: &SecretText, make: impl Fn(&Secret) -> Result<T, String> + Send + Sync + 'static) -> Result<Watched<T>, String> {
+        let file = |part: &SecretPart| match part {
+            SecretPart::File(path) => Some(path.clone()),
+            SecretPart::Known(_) => None,
+        };
+        let files = text.parts.iter().filter_map(file).collect();
+        let text = text.clone();
+        Watched::new("secret", files, move || make(&text.resolve()?).map_err(|error| format!("the secret {error}")))
+    }
+
+    /// Makes the value, of which these files are a part.
+    ///
+    /// # Errors
+    /// What keeps it from being made.
+    pub(super) fn new(
+        what: &'static str,
+        files: Vec<PathBuf>,
+        make: impl Fn() -> Result<T, String> + Send + Sync + 'static,
+    ) -> Result<Watched<T>, String> {
         // Looked at before they are read: a change in between is then seen the next time.
         let seen = look(&files);
-        let value = make(&text.resolve()?).map_err(|error| format!("the secret {error}"))?;
-        let state = State { value, generation: Generation(1), seen, looked: Instant::now() };
-        Ok(Watched { text: text.clone(), files, make: Box::new(make), state: Mutex::new(state) })
+        let state = State { value: make()?, generation: Generation(1), seen, looked: Instant::now() };
+        Ok(Watched { what, files, make: Box::new(make), state: Mutex::new(state) })
     }
 
     /// The value as it is now.
@@ -75,15 +88,15 @@ impl<T: Clone> Watched<T> {
         if seen == state.seen {
             return;
         }
-        match self.text.resolve().and_then(|secret| (self.make)(&secret)) {
+        match (self.make)() {
             Ok(value) => {
                 state.value = value;
                 state.generation.0 += 1;
                 state.seen = seen;
-                tracing::info!(files = ?self.files, "read a changed secret");
+                tracing::info!(files = ?self.files, "read a changed {}", self.what);
             }
             // Half-written, or between two: the value before may still serve, and the next look sees the rest.
-            Err(error) => tracing::warn!(files = ?self.files, "a changed secret cannot be used, and the one before stays: {error}"),
+            Err(error) => tracing::warn!(files = ?self.files, "a changed {} cannot be used, and the one before stays: {error}", self.what),
         }
     }
 }
