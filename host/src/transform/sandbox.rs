@@ -229,20 +229,21 @@ impl Load for Sandbox {
         let outside = tokio::task::spawn_blocking(move || gate::check(&bytes))
             .await
             .map_err(|error| Refusal { cause: format!("the check of the file panicked: {error}"), hint: None })??;
-        let compiled = self.compiler.compile(&candidate.component).await?;
+        let image = self.compiler.compile(&candidate.component).await?;
         let shared = Arc::new(Shared { name: candidate.name.clone(), settings: candidate.sidecar.settings.clone(), log_rate: LogRate::new() });
         let linker = match outside.tier {
             Tier::Pure => Cow::Borrowed(&self.pure),
             Tier::Inert if outside.closed.is_empty() => Cow::Borrowed(&self.inert),
             Tier::Inert => {
                 let mut linker = self.inert.clone();
-                closed::link(&mut linker, self.inert.engine(), &compiled)?;
+                closed::link(&mut linker, self.inert.engine(), &image.code)?;
                 Cow::Owned(linker)
             }
         };
         let (member, reuse) = (self.teams.member(&candidate.name), candidate.sidecar.reuse);
-        let code = Arc::new(Code::link(&linker, &compiled, shared, member, reuse, Arc::clone(&self.kept))?);
+        let code = Arc::new(Code::link(&linker, &image.code, shared, member, reuse, Arc::clone(&self.kept))?);
         let first = self.call(&code, candidate.limits, Question::Describe, Arc::default(), false).await;
+        image.let_go();
         match first.result {
             Ok(Answer::Description(description)) => {
                 let sees_replies = code.sees_replies();

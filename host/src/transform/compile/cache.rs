@@ -6,7 +6,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -18,7 +18,9 @@ use wasmtime::Engine;
 /// How long an entry stays that nobody asks for: long enough to go back to last month's version without compiling.
 const UNUSED_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Bytes of the digest at an entry's end.
-const DIGEST: usize = 32;
+const DIGEST: u64 = 32;
+/// Bytes that are read at once.
+const PIECE: usize = 64 << 10;
 
 /// An open cache folder.
 #[derive(Debug)]
@@ -61,14 +63,13 @@ impl Cache {
     /// the object file, and so of no consequence to whoever maps it.
     pub(super) fn get(&self, component: &[u8]) -> Option<PathBuf> {
         let path = self.path(component);
-        let entry = fs::read(&path).ok()?;
-        let artifact = entry.len().checked_sub(DIGEST)?;
-        if Sha256::digest(&entry[..artifact]).as_slice() != &entry[artifact..] {
+        let file = File::open(&path).ok()?;
+        if !is_whole(&file).ok()? {
             tracing::warn!(file = %path.display(), "a compiled component is damaged; it is compiled anew");
             return None;
         }
         // Its age is the time since it was last used. Failing to say so costs a compilation in a month.
-        drop(File::open(&path).and_then(|file| file.set_modified(SystemTime::now())));
+        drop(file.set_modified(SystemTime::now()));
         Some(path)
     }
 
@@ -99,6 +100,23 @@ impl Cache {
             }
         }
     }
+}
+
+/// Whether the digest at its end is that of what is before it. Read in pieces: a component's code can have 90 MB.
+fn is_whole(mut file: &File) -> std::io::Result<bool> {
+    let Some(mut left) = file.metadata()?.len().checked_sub(DIGEST) else { return Ok(false) };
+    let (mut hasher, mut piece) = (Sha256::new(), vec![0; PIECE]);
+    while left > 0 {
+        let read = file.take(left).read(&mut piece)?;
+        if read == 0 {
+            return Ok(false);
+        }
+        hasher.update(&piece[..read]);
+        left -= read as u64;
+    }
+    let mut digest = Vec::new();
+    file.read_to_end(&mut digest)?;
+    Ok(hasher.finalize().as_slice() == digest)
 }
 
 /// Writes artifact and digest to a file of its own, and renames it into place when it is on disk.

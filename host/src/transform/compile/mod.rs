@@ -5,6 +5,7 @@
 
 mod cache;
 mod child;
+mod image;
 pub mod worker;
 
 use std::path::Path;
@@ -16,6 +17,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component as Compiled;
 
 use self::cache::Cache;
+pub(super) use self::image::Image;
 use super::sandbox::Compile;
 use crate::plugin::Refusal;
 
@@ -44,10 +46,10 @@ impl Compiler {
     ///
     /// # Errors
     /// The bytes cannot be compiled, or not within the limits.
-    pub(super) async fn compile(&self, component: &Bytes) -> Result<Compiled, Refusal> {
+    pub(super) async fn compile(&self, component: &Bytes) -> Result<Image, Refusal> {
         if let Some(cache) = &self.cache {
             let (cache, engine, component) = (Arc::clone(cache), self.engine.clone(), component.clone());
-            if let Some(found) = blocking(move || Ok(cache.get(&component).and_then(|file| mapped(&engine, &file).ok()))).await? {
+            if let Some(found) = blocking(move || Ok(cache.get(&component).and_then(|file| Image::mapped(&engine, &file).ok()))).await? {
                 return Ok(found);
             }
         }
@@ -56,36 +58,20 @@ impl Compiler {
         match &self.how {
             Compile::InProcess => {
                 let (engine, component) = (self.engine.clone(), component.clone());
-                blocking(move || Compiled::from_binary(&engine, &component).map_err(uncompilable)).await
+                blocking(move || Compiled::from_binary(&engine, &component).map(Image::compiled).map_err(uncompilable)).await
             }
             Compile::Worker(program) => {
                 let artifact = child::compile(program, component.clone()).await?;
                 let (engine, cache, component) = (self.engine.clone(), self.cache.clone(), component.clone());
                 blocking(move || {
                     let kept = cache.and_then(|cache| cache.put(&component, &artifact));
-                    let found = kept.and_then(|file| mapped(&engine, &file).ok());
-                    found.map_or_else(|| trusted(&engine, &artifact).map_err(uncompilable), Ok)
+                    let found = kept.and_then(|file| Image::mapped(&engine, &file).ok());
+                    found.map_or_else(|| Image::made(&engine, &artifact).map_err(uncompilable), Ok)
                 })
                 .await
             }
         }
     }
-}
-
-/// Code that lies in our own folder. It is mapped, so that the system can take its pages back and share them: a plugin costs some 30 KiB of memory of
-/// its own in place of 430.
-#[expect(unsafe_code, reason = "compiled code is machine code: it comes from our own worker, through a folder that only we can write")]
-fn mapped(engine: &Engine, file: &Path) -> wasmtime::Result<Compiled> {
-    // SAFETY: as for `trusted`; and files of the cache are renamed into place, never changed, and may be removed while they are mapped.
-    unsafe { Compiled::deserialize_file(engine, file) }
-}
-
-/// Code that our own worker made.
-#[expect(unsafe_code, reason = "compiled code is machine code: it comes straight from our own worker")]
-fn trusted(engine: &Engine, artifact: &[u8]) -> wasmtime::Result<Compiled> {
-    // SAFETY: `artifact` was made by `Engine::precompile_component` in the worker, which is this program; wasmtime checks that version and
-    // configuration are those of `engine`, and the cache has checked a digest against damage where it comes from there.
-    unsafe { Compiled::deserialize(engine, artifact) }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refusal> + Send + 'static) -> Result<T, Refusal> {

@@ -28,6 +28,38 @@ fn what_is_kept_is_found_under_the_same_bytes_only() {
     assert_eq!(cache.get(b"Component"), None);
 }
 
+/// KiB of this file that are mapped into this process and lie in its memory.
+fn resident(file: &Path) -> usize {
+    let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut ours = false;
+    let mut sum = 0;
+    for line in smaps.lines() {
+        if line.split(' ').next().is_some_and(|range| range.contains('-')) {
+            ours = line.ends_with(file.to_str().unwrap());
+        } else if let Some(size) = line.strip_prefix("Rss:").filter(|_| ours) {
+            sum += size.trim().trim_end_matches(" kB").parse::<usize>().unwrap();
+        }
+    }
+    sum
+}
+
+#[test]
+fn pages_that_are_let_go_come_back_as_they_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = engine();
+    let cache = Cache::open(&folder.path().join("cache"), &engine).unwrap();
+    let component = wat::parse_str("(component (core module (func (export \"f\") (result i32) i32.const 42)))").unwrap();
+    let artifact = engine.precompile_component(&component).unwrap();
+    let file = cache.put(&component, &artifact).unwrap();
+    let image = Image::mapped(&engine, &file).unwrap();
+    let whole = image.code.serialize().unwrap();
+    assert!(whole.starts_with(&artifact));
+    assert!(resident(&file) >= artifact.len() >> 10, "all of it was read");
+    image.let_go();
+    assert_eq!(resident(&file), 0);
+    assert_eq!(image.code.serialize().unwrap(), whole);
+}
+
 #[test]
 fn a_damaged_entry_is_not_run() {
     let folder = tempfile::tempdir().unwrap();
