@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -17,47 +17,77 @@ const PARKED_MAX: usize = 4;
 /// back, and a small part of the 8,192 records that the host has in progress: further records of the plugin wait in their lanes.
 const WAITING_MAX: usize = 64;
 
+/// The same of all plugins of one team, so that a team with a hundred of them takes no more of the records in progress than a few plugins do. Shared as
+/// places in the slow lane are: a plugin may have no more waiting than its team leaves free, and always one, so that those that never wait never notice.
+const TEAM_WAITING_MAX: usize = 512;
+
+/// The same of all teams, half of the records that the host has in progress. A team may have no more waiting than all leave free.
+const ALL_WAITING_MAX: usize = 4_096;
+
 /// One plugin, whatever its version: what it has used counts for the next one too.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) share: ShareId,
     name: Arc<str>,
-    parked: Arc<AtomicUsize>,
     waiting: AtomicUsize,
     /// Whether a record was turned away since the last call back.
     turned_away: AtomicBool,
+    team: Arc<Crowd>,
     relief: Arc<Relief>,
+}
+
+/// The calls of a team.
+#[derive(Debug, Default)]
+struct Crowd {
+    parked: AtomicUsize,
+    waiting: AtomicUsize,
+    /// Plugins of which records were turned away.
+    turned_away: Mutex<Vec<Arc<Member>>>,
+}
+
+impl Crowd {
+    fn turned_away(&self) -> MutexGuard<'_, Vec<Arc<Member>>> {
+        self.turned_away.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Member {
     /// Whether a call of it may begin beside Kafka and HTTP.
     pub(super) fn may_park(&self) -> bool {
-        self.parked.load(Ordering::Relaxed) < PARKED_MAX
+        self.team.parked.load(Ordering::Relaxed) < PARKED_MAX
     }
 
     /// Whether a further record had better not come. Says so when there is room again.
-    pub(super) fn is_busy(&self) -> bool {
+    pub(super) fn is_busy(self: &Arc<Self>) -> bool {
         let is_busy = self.room() == 0;
-        if is_busy {
-            self.turned_away.store(true, Ordering::Release);
+        if is_busy && !self.turned_away.swap(true, Ordering::AcqRel) {
+            self.team.turned_away().push(Arc::clone(self));
         }
         is_busy
     }
 
     /// So many calls may come before it is busy.
     pub(super) fn room(&self) -> usize {
-        WAITING_MAX.saturating_sub(self.waiting.load(Ordering::Acquire))
+        self.share_of_waiting().saturating_sub(self.waiting.load(Ordering::Acquire))
+    }
+
+    /// How many of its calls may wait, as things are.
+    fn share_of_waiting(&self) -> usize {
+        let of_team = TEAM_WAITING_MAX.min(ALL_WAITING_MAX.saturating_sub(self.relief.waiting.load(Ordering::Acquire)));
+        WAITING_MAX.min(of_team.saturating_sub(self.team.waiting.load(Ordering::Acquire))).max(1)
     }
 
     /// Counts a call that waits for a place for as long as the guard lives.
     pub(super) fn wait(self: &Arc<Self>) -> Waits {
-        self.waiting.fetch_add(1, Ordering::AcqRel);
+        for count in [&self.waiting, &self.team.waiting, &self.relief.waiting] {
+            count.fetch_add(1, Ordering::AcqRel);
+        }
         Waits(Arc::clone(self))
     }
 
     /// Counts a parked call of the team for as long as the guard lives.
     pub(super) fn park(&self) -> Parked<'_> {
-        self.parked.fetch_add(1, Ordering::Relaxed);
+        self.team.parked.fetch_add(1, Ordering::Relaxed);
         Parked(self)
     }
 }
@@ -66,7 +96,7 @@ pub(super) struct Parked<'a>(&'a Member);
 
 impl Drop for Parked<'_> {
     fn drop(&mut self) {
-        self.0.parked.fetch_sub(1, Ordering::Relaxed);
+        self.0.team.parked.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -75,17 +105,27 @@ pub(super) struct Waits(Arc<Member>);
 impl Drop for Waits {
     fn drop(&mut self) {
         let Waits(member) = self;
-        let left = member.waiting.fetch_sub(1, Ordering::AcqRel) - 1;
-        // Not for each one: records are called back in batches of half of what may wait.
-        if left <= WAITING_MAX / 2 && member.turned_away.swap(false, Ordering::AcqRel) {
-            member.relief.tell(Arc::clone(member));
+        for count in [&member.waiting, &member.team.waiting, &member.relief.waiting] {
+            count.fetch_sub(1, Ordering::AcqRel);
         }
+        // Whichever of the team's plugins has room now; which teams have, when another one leaves more, the loop asks now and then.
+        member.team.turned_away().retain(|turned_away| {
+            // Not for each one: records are called back in batches of half of what may wait.
+            let is_relieved = turned_away.room() >= turned_away.share_of_waiting().div_ceil(2).max(1);
+            if is_relieved {
+                turned_away.turned_away.store(false, Ordering::Release);
+                turned_away.relief.tell(Arc::clone(turned_away));
+            }
+            !is_relieved
+        });
     }
 }
 
 /// Plugins that take records again. Each is in it at most once, since it has to turn a record away in between.
 #[derive(Debug, Default)]
 struct Relief {
+    /// Calls that wait, of all teams.
+    waiting: AtomicUsize,
     relieved: Mutex<VecDeque<Arc<Member>>>,
     told: Notify,
 }
@@ -115,7 +155,7 @@ pub(super) struct Teams {
 #[derive(Debug)]
 struct Team {
     index: usize,
-    parked: Arc<AtomicUsize>,
+    crowd: Arc<Crowd>,
     members: HashMap<Arc<str>, Arc<Member>>,
 }
 
@@ -123,7 +163,7 @@ impl Teams {
     pub(super) fn member(&self, name: &PluginName) -> Arc<Member> {
         let mut teams = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let index = teams.len();
-        let team = teams.entry(name.team().to_owned()).or_insert_with(|| Team { index, parked: Arc::default(), members: HashMap::new() });
+        let team = teams.entry(name.team().to_owned()).or_insert_with(|| Team { index, crowd: Arc::default(), members: HashMap::new() });
         if let Some(member) = team.members.get(name.as_str()) {
             return Arc::clone(member);
         }
@@ -131,9 +171,9 @@ impl Teams {
         let member = Arc::new(Member {
             share,
             name: name.shared(),
-            parked: Arc::clone(&team.parked),
             waiting: AtomicUsize::new(0),
             turned_away: AtomicBool::new(false),
+            team: Arc::clone(&team.crowd),
             relief: Arc::clone(&self.relief),
         });
         team.members.insert(name.shared(), Arc::clone(&member));
@@ -181,6 +221,50 @@ mod tests {
         assert_eq!(teams.relieved().now_or_never(), None);
         assert_eq!(teams.find("team/plugin").map(|member| member.room()), Some(WAITING_MAX));
         assert!(teams.find("plugin").is_none());
+    }
+
+    #[test]
+    fn a_team_of_many_plugins_that_loop_leaves_room_for_every_other() {
+        const PLUGINS: usize = 100;
+        let teams = Teams::default();
+        let fill = |team: &str| {
+            let members: Vec<_> = (0..PLUGINS).map(|n| teams.member(&PluginName::new(team, &format!("loops{n}")))).collect();
+            let mut waiting = Vec::new();
+            // In turn, as records of many keys come.
+            while let Some(member) = members.iter().max_by_key(|member| member.room()).filter(|member| member.room() > 0) {
+                waiting.push(member.wait());
+            }
+            waiting
+        };
+        let first = fill("loops");
+        assert!(first.len() > TEAM_WAITING_MAX / 2 && first.len() <= TEAM_WAITING_MAX, "{}", first.len());
+        let beside = teams.member(&PluginName::new("loops", "beside"));
+        assert!(beside.room() > 0, "its neighbours take all");
+        let quiet = teams.member(&PluginName::new("quiet", "plugin"));
+        assert_eq!(quiet.room(), WAITING_MAX);
+
+        let others: Vec<_> = (0..20).map(|n| fill(&format!("loops{n}"))).collect();
+        let all = first.len() + others.iter().map(Vec::len).sum::<usize>();
+        assert!(all <= ALL_WAITING_MAX + 21 * PLUGINS, "{all}");
+        assert!(quiet.room() > 0, "twenty teams take all");
+    }
+
+    #[test]
+    fn a_plugin_that_its_neighbours_left_no_room_is_called_back_when_they_do() {
+        let teams = Teams::default();
+        let member = |name: &str| teams.member(&PluginName::new("team", name));
+        // More than one plugin may have, as when all others of the team had gone meanwhile.
+        let waiting: Vec<Waits> = (0..TEAM_WAITING_MAX).map(|_| member("loops").wait()).collect();
+        let beside = member("beside");
+        assert!(!beside.is_busy(), "one is always let in");
+        let own = beside.wait();
+        assert!(beside.is_busy());
+        assert!(beside.is_busy(), "and told of once");
+        drop(own);
+        assert_eq!(teams.relieved().now_or_never(), Some(("team/beside".into(), 1)));
+        assert_eq!(teams.relieved().now_or_never(), None);
+        drop(waiting);
+        assert_eq!(beside.room(), WAITING_MAX);
     }
 
     #[test]
