@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `twin` | what the sandbox costs: the same host with the three transforms compiled in |
 //! | `drain` | that a backlog takes hardly longer than its longest lane |
-//! | `hostile` | that other keys keep their latency beside plugins that attack the host |
+//! | `hostile` | what ends each plugin that attacks the host, and that other keys keep their latency meanwhile |
 //! | `latency` | that a slow destination is kept busy, and how much memory that takes |
 //! | `hang` | that a destination which never answers takes nothing from another one |
 //! | `teams` | that a team whose plugin loops in every call leaves another team its share |
@@ -17,7 +17,7 @@
 //!
 //! With `--profile dist` in place of `--release`, and `keyway` built so too, it measures what goes into production.
 //!
-//! `cargo run --release -p bench -- [twin] [RECORDS] [RUNS] | drain | latency | hostile | hang | teams | reload [PER_MILLISECOND] | plugins [COUNT] | all`;
+//! `cargo run --release -p bench -- [twin] [RECORDS] [RUNS] | drain | latency | hostile [NAME...] | hang | teams | reload [PER_MILLISECOND] | plugins [COUNT] | all`;
 //! the guests and `keyway` must be built (`make bench` does it).
 
 mod clock;
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         },
         ["drain"] => drain::run(),
         ["latency"] => latency::run(),
-        ["hostile"] => hostile::run(),
+        ["hostile", ref names @ ..] => hostile::run(names),
         ["hang"] => hang::run(),
         ["teams"] => teams::run(),
         ["reload"] => reload::run(None),
@@ -70,7 +70,7 @@ fn main() -> ExitCode {
             compare::run(TWIN.0, TWIN.1);
             drain::run();
             latency::run();
-            hostile::run();
+            hostile::run(&[]);
             hang::run();
             teams::run();
             reload::run(None);
@@ -92,7 +92,7 @@ fn main() -> ExitCode {
 
 fn usage() -> ExitCode {
     figures::say(
-        "usage: bench [twin] [RECORDS] [RUNS] | drain | latency | hostile | hang | teams | reload [PER_MILLISECOND] | plugins [COUNT] | all",
+        "usage: bench [twin] [RECORDS] [RUNS] | drain | latency | hostile [NAME...] | hang | teams | reload [PER_MILLISECOND] | plugins [COUNT] | all",
     );
     ExitCode::from(2)
 }

@@ -1,10 +1,8 @@
 //! Guests that attack the host. Each test says which limit ends the attack; that the test ends at all says that the host got its thread back.
 
-use super::guest::{ECHO, Guest, SKIP};
+use super::guest::{self, DIVIDE, ECHO, FOREVER, Guest, SKIP, logging, requests};
 use super::*;
 use crate::outcome::Reason;
-
-const FOREVER: &str = "(loop $again (br $again))";
 
 /// Loads the guest, asks it for a verdict, and expects this reason; then that the sandbox still serves others.
 async fn expect(guest: Guest, reason: Reason, words: &str) {
@@ -22,32 +20,27 @@ async fn expect_refusal(guest: Guest, words: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_loop_in_the_export() {
-    expect(Guest::transform(&format!("{FOREVER} unreachable")), Reason::Cpu, "used more than its 20ms of CPU time").await;
+    expect(guest::loop_in_export(), Reason::Cpu, "used more than its 20ms of CPU time").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_loop_in_the_start_function() {
-    let guest = Guest { fields: format!("(func $start {FOREVER}) (start $start)"), ..Guest::default() };
-    expect_refusal(guest, "failed when it was loaded (cpu)").await;
+    expect_refusal(guest::loop_in_start(), "failed when it was loaded (cpu)").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_loop_in_cabi_realloc() {
-    let guest = Guest { realloc: format!("{FOREVER} unreachable"), ..Guest::default() };
-    expect(guest, Reason::Cpu, "CPU time").await;
+    expect(guest::loop_in_realloc(), Reason::Cpu, "CPU time").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_loop_in_post_return() {
-    let guest = Guest { post: FOREVER.to_owned(), ..Guest::default() };
-    expect(guest, Reason::Cpu, "CPU time").await;
+    expect(guest::loop_in_post_return(), Reason::Cpu, "CPU time").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_loop_of_large_copies() {
-    // Each copy runs to its end between two looks at the epoch; the memory limit bounds it.
-    let body = "(loop $again (memory.copy (i32.const 0) (i32.const 1) (i32.const 524287)) (br $again)) unreachable";
-    expect(Guest::transform(body), Reason::Cpu, "CPU time").await;
+    expect(guest::large_copies(8), Reason::Cpu, "CPU time").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,14 +53,12 @@ async fn a_deadline_ends_a_call_that_has_cpu_time_left() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_without_end_and_then_a_trap() {
-    let body = "(block $full (loop $again (br_if $full (i32.eq (memory.grow (i32.const 1)) (i32.const -1))) (br $again))) unreachable";
-    expect(Guest::transform(body), Reason::Memory, "more than its 4 MiB of memory").await;
+    expect(guest::memory_without_end(), Reason::Memory, "more than its 4 MiB of memory").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_may_live_with_a_denied_growth() {
-    let body = format!("(block $full (loop $again (br_if $full (i32.eq (memory.grow (i32.const 1)) (i32.const -1))) (br $again))) {SKIP}");
-    let verdict = ask(&Guest::transform(&body).component(), limits(), b"{}").await.unwrap();
+    let verdict = ask(&guest::memory_to_the_limit().component(), limits(), b"{}").await.unwrap();
     assert_eq!(verdict, Verdict::Skip("ok".to_owned()));
 }
 
@@ -79,34 +70,13 @@ async fn more_memory_at_the_start_than_the_limit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_count_as_memory() {
     // 49,000 elements are 383 KiB.
-    let guest = Guest {
-        transform: "(drop (table.grow $t (ref.null func) (i32.const 49000))) unreachable".to_owned(),
-        fields: "(table $t 1 funcref)".to_owned(),
-        ..Guest::default()
-    };
-    let failure = ask(&guest.component(), Limits { memory: 600 << 10, ..limits() }, b"{}").await.unwrap_err();
+    let failure = ask(&guest::table_of(49_000).component(), Limits { memory: 600 << 10, ..limits() }, b"{}").await.unwrap_err();
     assert_eq!(failure.reason, Reason::Memory, "{}", failure.detail);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn recursion_without_end() {
-    let guest = Guest {
-        transform: "(call $deeper (i32.const 0)) unreachable".to_owned(),
-        fields: "(func $deeper (param i32) (call $deeper (i32.add (local.get 0) (i32.const 1))))".to_owned(),
-        ..Guest::default()
-    };
-    expect(guest, Reason::Trapped, "call stack exhausted").await;
-}
-
-/// `send` of a list of so many requests, all of them the zeros at address 1024 on.
-fn requests(count: u32) -> Guest {
-    Guest {
-        transform: format!(
-            "(i32.store8 (i32.const 64) (i32.const 0)) (i32.store (i32.const 68) (i32.const 8192)) (i32.store (i32.const 72) (i32.const {count})) (i32.const 64)"
-        ),
-        pages: 60,
-        ..Guest::default()
-    }
+    expect(guest::recursion(), Reason::Trapped, "call stack exhausted").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,27 +100,20 @@ async fn a_million_requests() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_thousand_headers() {
-    let patch = |count: u32| {
-        let headers = format!("(i32.store (i32.const 152) (i32.const 8192)) (i32.store (i32.const 156) (i32.const {count})) (i32.const 64)");
-        let body = ECHO.trim_end().strip_suffix("(i32.const 64)").unwrap();
-        Guest { transform: format!("{body} {headers}"), pages: 60, ..Guest::default() }
-    };
-    expect(patch(100_000), Reason::Output, "output").await;
-    expect(patch(65), Reason::Output, "returned 65 headers in one request, more than its limit of 64").await;
+    expect(guest::headers(100_000), Reason::Output, "output").await;
+    expect(guest::headers(65), Reason::Output, "returned 65 headers in one request, more than its limit of 64").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_string_of_64_mebibytes() {
-    let body = "(i32.store8 (i32.const 64) (i32.const 1)) (i32.store (i32.const 68) (i32.const 0)) (i32.store (i32.const 72) (i32.const 67108864)) (i32.const 64)";
-    let guest = Guest { transform: body.to_owned(), pages: 1024, ..Guest::default() };
+    let guest = Guest { pages: 1024, ..guest::string(0, 64 << 20) };
     let failure = ask(&guest.component(), Limits { memory: 80 << 20, ..limits() }, b"{}").await.unwrap_err();
     assert_eq!(failure.reason, Reason::Output, "{}", failure.detail);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_string_a_little_over_the_limit() {
-    let body = "(i32.store8 (i32.const 64) (i32.const 1)) (i32.store (i32.const 68) (i32.const 131072)) (i32.store (i32.const 72) (i32.const 65537)) (i32.const 64)";
-    expect(Guest::transform(body), Reason::Output, "returned 65537 bytes, more than its limit of 65536").await;
+    expect(guest::string(131_072, 65_537), Reason::Output, "returned 65537 bytes, more than its limit of 65536").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,76 +124,41 @@ async fn a_trap_with_its_frames() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn text_that_is_not_utf8() {
-    let body = "(i32.store8 (i32.const 32) (i32.const 255)) (i32.store8 (i32.const 64) (i32.const 1)) (i32.store (i32.const 68) (i32.const 32)) (i32.store (i32.const 72) (i32.const 1)) (i32.const 64)";
-    expect(Guest::transform(body), Reason::Trapped, "utf-8").await;
+    expect(guest::not_utf8(), Reason::Trapped, "utf-8").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_beyond_the_end_of_memory() {
-    let body = "(i32.store8 (i32.const 64) (i32.const 1)) (i32.store (i32.const 68) (i32.const -16)) (i32.store (i32.const 72) (i32.const 1000)) (i32.const 64)";
-    expect(Guest::transform(body), Reason::Trapped, "out of bounds").await;
+    expect(guest::list_out_of_bounds(), Reason::Trapped, "out of bounds").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_handles() {
-    let guest = Guest {
-        transform: "(loop $again (drop (call $new (i32.const 1))) (br $again)) unreachable".to_owned(),
-        imports: r#"(import "[export]test:flood/things" "[resource-new]thing" (func $new (param i32) (result i32)))"#,
-        fields: r#"(func (export "test:flood/things#make") (result i32) (call $new (i32.const 1)))"#.to_owned(),
-        world: "flood",
-        wit: Some(
-            "package test:flood;
-            interface things { resource thing; make: func() -> thing; }
-            world flood { include keyway:transform/plugin@0.1.0; export things; }",
-        ),
-        ..Guest::default()
-    };
-    expect(guest, Reason::Memory, "more than 1000 handles").await;
+    expect(guest::handles(), Reason::Memory, "more than 1000 handles").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn more_modules_than_a_component_may_have() {
-    let modules = "(core module $m) (core instance (instantiate $m))".to_owned() + &"(core module)".repeat(60);
-    let component = wat::parse_str(format!("(component {modules})")).unwrap();
-    let refusal = load(&component).await.unwrap_err();
+    let refusal = load(&guest::modules(61)).await.unwrap_err();
     assert!(refusal.cause.contains("61 core modules"), "{}", refusal.cause);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn more_instances_than_a_component_may_have() {
-    let instances = "(core instance (instantiate $m))".repeat(61);
-    let component = wat::parse_str(format!(
-        r#"(component (core module $m) {instances} (instance $i) (export "keyway:transform/transform@0.1.0" (instance $i)))"#
-    ))
-    .unwrap();
-    let refusal = load(&component).await.unwrap_err();
+    let refusal = load(&guest::instances(61, "")).await.unwrap_err();
     assert!(refusal.cause.contains("61 core module instances"), "{}", refusal.cause);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn components_that_nest_too_deep() {
-    let component = wat::parse_str(format!("{}{}", "(component ".repeat(9), ")".repeat(9))).unwrap();
-    let refusal = load(&component).await.unwrap_err();
+    let refusal = load(&guest::nested(9)).await.unwrap_err();
     assert!(refusal.cause.contains("nest deeper than 8"), "{}", refusal.cause);
+    load(&guest::nested(1_000)).await.unwrap_err();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_function_that_is_too_large() {
-    let guest = Guest { fields: format!("(func {})", "(drop (i32.const 0))".repeat(400_000)), ..Guest::default() };
-    expect_refusal(guest, "larger than 1024 KiB").await;
-}
-
-/// Logs `text` (at address 1024) so many times at level info.
-fn logging(times: u32, text: &str) -> Guest {
-    Guest {
-        transform: format!(
-            "(loop $again (call $log (i32.const 2) (i32.const 1024) (i32.const {})) (local.set $i (i32.add (local.get $i) (i32.const 1))) (br_if $again (i32.lt_u (local.get $i) (i32.const {times})))) {SKIP}",
-            text.len()
-        ),
-        imports: r#"(import "keyway:transform/log@0.1.0" "log" (func $log (param i32 i32 i32)))"#,
-        fields: format!("(data (i32.const 1024) {text:?})"),
-        ..Guest::default()
-    }
+    expect_refusal(guest::large_function(400_000), "larger than 1024 KiB").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -253,35 +181,23 @@ async fn a_log_line_larger_than_the_output_limit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_division_by_zero() {
-    expect(Guest::transform("(drop (i32.div_u (i32.const 1) (local.get $i))) unreachable"), Reason::Trapped, "divide by zero").await;
+    expect(Guest::transform(DIVIDE), Reason::Trapped, "divide by zero").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_line_that_is_not_utf8() {
-    let mut guest = logging(1, "x");
-    guest.fields = r#"(data (i32.const 1024) "\ff\fe")"#.to_owned();
-    guest.transform = format!("(call $log (i32.const 2) (i32.const 1024) (i32.const 2)) {SKIP}");
-    expect(guest, Reason::Trapped, "utf-8").await;
-}
-
-/// A component with so many core modules, each an instance with these fields.
-fn instances(count: usize, fields: &str) -> Vec<u8> {
-    let instances = format!("(core instance (instantiate (module {fields})))").repeat(count);
-    let module = format!("(core module $m {fields})");
-    let instances = instances.replace(&format!("(module {fields})"), "$m");
-    let text = format!(r#"(component {module} {instances} (instance $i) (export "keyway:transform/transform@0.1.0" (instance $i)))"#);
-    wat::parse_str(text).unwrap()
+    expect(guest::log_not_utf8(), Reason::Trapped, "utf-8").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn more_memories_than_a_component_may_have() {
-    let refusal = load(&instances(9, "(memory 1)")).await.unwrap_err();
+    let refusal = load(&guest::instances(9, "(memory 1)")).await.unwrap_err();
     assert!(refusal.cause.contains("memories"), "{}", refusal.cause);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn more_tables_than_a_component_may_have() {
-    let refusal = load(&instances(21, "(table 1 funcref)")).await.unwrap_err();
+    let refusal = load(&guest::instances(21, "(table 1 funcref)")).await.unwrap_err();
     assert!(refusal.cause.contains("tables"), "{}", refusal.cause);
 }
 

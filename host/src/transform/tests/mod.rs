@@ -2,7 +2,6 @@
 
 mod calls;
 mod closed;
-mod guest;
 mod hostile;
 mod inert;
 mod loading;
@@ -12,6 +11,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hostile_guests as guest;
 
 use super::{Component, Sandbox, Settings, Transform};
 use crate::observe::Metrics;

@@ -4,23 +4,25 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 /// A core module for the world `plugin`; what is not given is harmless.
-pub(super) struct Guest {
+#[derive(Debug, Clone)]
+pub struct Guest {
     /// Body of `transform`, which leaves a pointer to the verdict. Parameters are `$topic $topic_len $partition $offset $has_ts $ts
     /// $has_key $key $key_len $headers $headers_len $has_payload $payload $payload_len $attributes $attributes_len`; `$i` and `$p` are free.
-    pub(super) transform: String,
+    pub transform: String,
     /// Body of `cabi_realloc (param $old $old_size $align $size)`.
-    pub(super) realloc: String,
+    pub realloc: String,
     /// Body of the post-return function.
-    pub(super) post: String,
+    pub post: String,
     /// Imports of the module.
-    pub(super) imports: &'static str,
+    pub imports: &'static str,
     /// Further fields of the module.
-    pub(super) fields: String,
+    pub fields: String,
     /// Pages of memory at the start.
-    pub(super) pages: u32,
+    pub pages: u32,
     /// Name of the world, and the package that defines it if it is none of the contract's.
-    pub(super) world: &'static str,
-    pub(super) wit: Option<&'static str>,
+    pub world: &'static str,
+    /// See `world`.
+    pub wit: Option<&'static str>,
 }
 
 impl Default for Guest {
@@ -39,14 +41,14 @@ impl Default for Guest {
 }
 
 /// A verdict at address 64: `skip("ok")`.
-pub(super) const SKIP: &str = r"
+pub const SKIP: &str = r"
     (i32.store8 (i32.const 64) (i32.const 1))
     (i32.store (i32.const 68) (i32.const 16))
     (i32.store (i32.const 72) (i32.const 2))
     (i32.const 64)";
 
 /// A verdict at address 64 with one request at 128: `POST /x` to `d`, its body the payload.
-pub(super) const ECHO: &str = r"
+pub const ECHO: &str = r"
     (i32.store8 (i32.const 64) (i32.const 0))
     (i32.store (i32.const 68) (i32.const 128))
     (i32.store (i32.const 72) (i32.const 1))
@@ -66,14 +68,20 @@ const BUMP: &str = r"
     (global.get $next)
     (global.set $next (i32.add (global.get $next) (local.get $size)))";
 
+/// A loop without end.
+pub const FOREVER: &str = "(loop $again (br $again))";
+
 impl Guest {
     /// With this body of `transform`.
-    pub(super) fn transform(body: &str) -> Guest {
+    pub fn transform(body: &str) -> Guest {
         Guest { transform: body.to_owned(), ..Guest::default() }
     }
 
     /// The core module.
-    pub(super) fn module(&self) -> Vec<u8> {
+    ///
+    /// # Panics
+    /// When its text is no WebAssembly.
+    pub fn module(&self) -> Vec<u8> {
         let Guest { transform, realloc, post, imports, fields, pages, .. } = self;
         let text = format!(
             r#"(module
@@ -96,16 +104,19 @@ impl Guest {
     }
 
     /// The component.
-    pub(super) fn component(&self) -> Vec<u8> {
+    ///
+    /// # Panics
+    /// When it does not fit its world.
+    pub fn component(&self) -> Vec<u8> {
         let mut resolve = Resolve::default();
-        let (package, _) = resolve.push_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit/0.1.0")).unwrap();
+        let (package, _) = resolve.push_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit/0.1.0")).expect("a guest that is whole");
         let package = match self.wit {
-            Some(wit) => resolve.push_str("test.wit", wit).unwrap(),
+            Some(wit) => resolve.push_str("test.wit", wit).expect("a guest that is whole"),
             None => package,
         };
-        let world = resolve.select_world(&[package], Some(self.world)).unwrap();
+        let world = resolve.select_world(&[package], Some(self.world)).expect("a guest that is whole");
         let mut module = self.module();
-        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
-        ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap()
+        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("a guest that is whole");
+        ComponentEncoder::default().module(&module).expect("a guest that is whole").validate(true).encode().expect("a guest that is whole")
     }
 }
