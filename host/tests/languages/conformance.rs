@@ -30,6 +30,12 @@ struct File<'a> {
     log: Option<Vec<String>>,
 }
 
+/// The record of a case's file.
+pub(crate) fn record_of(text: &str) -> Result<Record, String> {
+    let file: File<'_> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    Case::parse(file.case.get()).map(|case| case.record)
+}
+
 /// The conformance plugin of a language, loaded.
 async fn load(subject: &Subject, sandbox: &Sandbox) -> Result<Plugin<Component>, String> {
     let language = subject.language;

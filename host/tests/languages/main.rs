@@ -1,4 +1,5 @@
-//! Every language: its conformance plugin, its examples, a new project of its template up to its first request, and the first example of its README.
+//! Every language: its conformance plugin, that a verdict depends on the record alone, its examples, a new project of its template up to its first request,
+//! and the first example of its README.
 //!
 //! `make languages` runs it. A language whose tools are not installed is ignored, with what is missing, and so counts as no pass. `KEYWAY_LANGUAGES=all` makes
 //! that a failure, and `KEYWAY_LANGUAGES=c,go` asks for these alone; `scripts/setup-languages.sh` installs the tools.
@@ -15,6 +16,7 @@ use keyway::build::{self, Language, Project, Trouble};
 use tokio::time::Instant;
 
 mod conformance;
+mod determinism;
 mod harness;
 mod live;
 mod off_the_shelf;
@@ -50,8 +52,13 @@ impl Subject {
 
 type Check = fn(&Subject) -> Result<(), String>;
 
-const CHECKS: [(&str, Check); 4] =
-    [("conformance", conformance::check), ("examples", projects::examples), ("live", live::check), ("readme", projects::readme)];
+const CHECKS: [(&str, Check); 5] = [
+    ("conformance", conformance::check),
+    ("determinism", determinism::check),
+    ("examples", projects::examples),
+    ("live", live::check),
+    ("readme", projects::readme),
+];
 
 fn main() -> ExitCode {
     let wanted = env::var("KEYWAY_LANGUAGES").unwrap_or_default();
