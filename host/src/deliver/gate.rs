@@ -7,30 +7,21 @@
 //! All of it is behind one lock that is held for some arithmetic and never across a wait. Time that a place or a permit was taken comes back
 //! when it is dropped, so a cancelled request leaves nothing behind.
 
-use std::collections::VecDeque;
+mod permit;
+mod state;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::adaptive::{Limit, Sign};
-use super::breaker::{Admission, Breaker, BreakerState, End, Trip};
-use super::budget::Budget;
+pub(super) use self::permit::{Ended, Permit, Place, Turn};
+pub(super) use self::state::Recovery;
+use self::state::State;
+use super::breaker::{Admission, BreakerState, Trip};
 use crate::config;
 use crate::observe::Metrics;
-use crate::policy::Turns;
-
-/// Requests that may be inside beyond those in flight. Each costs a task and its body, while turning one away costs its transform once more: so it is
-/// large, and the bytes below are what bounds the memory.
-const WAITING: usize = 4096;
-
-/// Bytes of bodies that may be inside, of one destination. A quarter of the lanes' default budget: a destination that hangs must not take it all.
-const WAITING_BYTES: usize = 16 << 20;
-
-/// How long room is kept for requests that were called back. Far longer than the loop takes to bring them; short enough to be no harm when they
-/// never come, because their partition went away.
-const PROMISE: Duration = Duration::from_secs(1);
 
 /// How long after a call [`Gate::room`] still tells of room. Several times what the loop takes to hear of a hold and to ask.
 const CALLED: Duration = Duration::from_secs(5);
@@ -46,47 +37,6 @@ pub(super) struct Gate {
     /// Shared by all destinations: something about recovery has changed.
     recovery: Arc<Notify>,
     metrics: Arc<Metrics>,
-}
-
-struct State {
-    breaker: Breaker,
-    limit: Limit,
-    budget: Budget,
-    places: usize,
-    bytes: usize,
-    in_flight: usize,
-    firsts: Turns<oneshot::Sender<Permit>>,
-    retries: Turns<oneshot::Sender<Permit>>,
-    /// Requests turned away and not yet called back.
-    held: usize,
-    /// The same, but not to be called back before this time; sorted.
-    later: VecDeque<Instant>,
-    /// Requests called back that have not come yet, as far as one can tell, and until when they are waited for.
-    promised: usize,
-    promised_until: Instant,
-    /// When requests were called back last.
-    called_at: Option<Instant>,
-    accepted_at: Option<Instant>,
-    held_since: Option<SystemTime>,
-    last_error: Option<(SystemTime, String)>,
-}
-
-/// Whether a request goes for the first time. Retries are bounded by the budget.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
-    First,
-    Retry,
-}
-
-/// What there is to say about requests turned away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Recovery {
-    /// So many may come.
-    Ready(usize),
-    /// Ask again then, or when notified.
-    At(Instant),
-    /// Ask again when notified.
-    Idle,
 }
 
 /// A gate's state at one moment, for people.
@@ -107,24 +57,7 @@ impl Gate {
         Arc::new(Gate {
             name: Arc::clone(&settings.name),
             patience: settings.retry.within,
-            state: Mutex::new(State {
-                breaker: Breaker::new(settings.breaker, now),
-                limit: Limit::new(settings.concurrency, now),
-                budget: Budget::new(),
-                places: 0,
-                bytes: 0,
-                in_flight: 0,
-                firsts: Turns::default(),
-                retries: Turns::default(),
-                held: 0,
-                later: VecDeque::new(),
-                promised: 0,
-                promised_until: now,
-                called_at: None,
-                accepted_at: None,
-                held_since: None,
-                last_error: None,
-            }),
+            state: Mutex::new(State::new(settings, now)),
             opened: Notify::new(),
             recovery,
             metrics,
@@ -142,7 +75,7 @@ impl Gate {
         let mut state = self.lock();
         state.breaker.tick(now);
         let open = match state.breaker.state() {
-            BreakerState::Closed => state.places < state.most() && (state.bytes + bytes <= WAITING_BYTES || state.places == 0),
+            BreakerState::Closed => state.takes(bytes),
             BreakerState::HalfOpen(_) => state.breaker.wants_probe(),
             BreakerState::Open(_) => false,
         };
@@ -153,7 +86,7 @@ impl Gate {
         state.places += 1;
         state.bytes += bytes;
         state.promised = state.promised.saturating_sub(1);
-        Some(Place { gate: Arc::clone(self), bytes })
+        Some(Place::new(Arc::clone(self), bytes))
     }
 
     /// Waits for a permit to send a request of a record with so many behind it; none means that the request is held. Cancel-safe.
@@ -309,7 +242,7 @@ impl Gate {
     }
 
     fn issue(self: &Arc<Self>, probe: bool) -> Permit {
-        Permit { gate: Some(Arc::clone(self)), probe, begun: Instant::now() }
+        Permit::new(Arc::clone(self), probe)
     }
 
     /// Gives permits to those that wait, as far as the limit allows.
@@ -329,7 +262,7 @@ impl Gate {
             match waiting.send(self.issue(false)) {
                 Ok(()) => state.issued(turn),
                 // It gave up waiting. Its permit must not come back through drop, which would take the lock that is held here.
-                Err(mut permit) => permit.gate = None,
+                Err(permit) => permit.void(),
             }
         }
     }
@@ -344,7 +277,7 @@ impl Gate {
         if matches!(end, Ended::Accepted(_)) {
             state.accepted_at = Some(now);
         }
-        match (end, permit.probe) {
+        match (end, permit.is_probe()) {
             (Ended::CredentialRefused, true) => state.breaker.trip(now, Trip::Credential),
             (Ended::CredentialRefused, false) if before == BreakerState::Closed => state.breaker.trip(now, Trip::Credential),
             (Ended::CredentialRefused, false) => {}
@@ -397,147 +330,6 @@ impl Gate {
         }
         if before == BreakerState::Closed {
             self.opened.notify_waiters();
-        }
-    }
-}
-
-impl State {
-    /// Those that wait for a permit of this kind.
-    fn queue(&mut self, turn: Turn) -> &mut Turns<oneshot::Sender<Permit>> {
-        match turn {
-            Turn::First => &mut self.firsts,
-            Turn::Retry => &mut self.retries,
-        }
-    }
-
-    /// Requests that may be inside at once.
-    fn most(&self) -> usize {
-        self.limit.most().saturating_add(WAITING)
-    }
-
-    fn room(&self) -> usize {
-        if self.bytes >= WAITING_BYTES { 0 } else { self.most().saturating_sub(self.places + self.promised) }
-    }
-
-    fn issued(&mut self, turn: Turn) {
-        self.in_flight += 1;
-        match turn {
-            Turn::First => self.budget.earn(),
-            Turn::Retry => self.budget.spend(),
-        }
-    }
-
-    fn promise(&mut self, count: usize, now: Instant) {
-        self.promised += count;
-        self.promised_until = now + PROMISE;
-    }
-
-    fn recover_closed(&mut self, now: Instant) -> Recovery {
-        let room = self.room();
-        if self.held == 0 {
-            self.held_since = if self.later.is_empty() { None } else { self.held_since };
-            return self.later.front().map_or(Recovery::Idle, |at| Recovery::At(*at));
-        }
-        // Called back in batches, because each call costs the loop a look through its held lanes.
-        if room < self.held.min(self.most() / 8) {
-            return if self.promised > 0 { Recovery::At(self.promised_until) } else { Recovery::Idle };
-        }
-        let count = self.held.min(room);
-        self.held -= count;
-        self.promise(count, now);
-        self.called_at = Some(now);
-        Recovery::Ready(count)
-    }
-}
-
-/// A request that is inside. Dropping it is leaving.
-pub(super) struct Place {
-    gate: Arc<Gate>,
-    bytes: usize,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut state = self.gate.lock();
-        state.places = state.places.saturating_sub(1);
-        state.bytes = state.bytes.saturating_sub(self.bytes);
-        let tell = state.held > 0;
-        drop(state);
-        if tell {
-            self.gate.recovery.notify_one();
-        }
-    }
-}
-
-/// How an attempt ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ended {
-    /// With success, after this long if that says something.
-    Accepted(Option<Duration>),
-    /// With a reply that says nothing bad of the destination.
-    Answered(Option<Duration>),
-    /// With a reply that says that something is broken there.
-    Broken(Option<Duration>),
-    /// With a reply that says that there is too much to do, or without one.
-    Overloaded,
-    /// With a refusal of the credential that is about the destination as a whole.
-    CredentialRefused,
-    /// Before its end.
-    Cancelled,
-}
-
-impl Ended {
-    fn end(self) -> End {
-        match self {
-            Ended::Accepted(_) | Ended::Answered(_) => End::Success,
-            Ended::Broken(_) | Ended::Overloaded => End::Failure,
-            Ended::CredentialRefused | Ended::Cancelled => End::Unknown,
-        }
-    }
-
-    fn sign(self) -> Sign {
-        match self {
-            Ended::Accepted(Some(latency)) | Ended::Answered(Some(latency)) | Ended::Broken(Some(latency)) => Sign::Reply(latency),
-            Ended::Overloaded => Sign::Overload,
-            _ => Sign::None,
-        }
-    }
-}
-
-/// The right to send once. Dropping it counts as an attempt without an end.
-pub(super) struct Permit {
-    gate: Option<Arc<Gate>>,
-    probe: bool,
-    begun: Instant,
-}
-
-impl Permit {
-    /// Whether the attempt decides if the breaker closes.
-    pub(super) fn is_probe(&self) -> bool {
-        self.probe
-    }
-
-    /// The attempt begins now, unless the breaker has opened since the permit was given.
-    pub(super) fn begin(&mut self) -> bool {
-        self.begun = Instant::now();
-        self.probe || self.gate.as_ref().is_some_and(|gate| gate.is_closed())
-    }
-
-    pub(super) fn begun(&self) -> Instant {
-        self.begun
-    }
-
-    pub(super) fn end(mut self, end: Ended) {
-        if let Some(gate) = self.gate.take() {
-            gate.ended(&self, end);
-        }
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        if let Some(gate) = self.gate.take() {
-            gate.ended(self, Ended::Cancelled);
         }
     }
 }
