@@ -3,7 +3,7 @@
 //! Owns the groups that are open: requests of one method, URL and headers that wait for others, until there are enough of them, in number or in bytes, or
 //! the first has waited long enough. Promises that a request which was taken is not sent again: results an item are looked at one by one, and a
 //! batch that is refused because of what is in it is halved until the bad item is alone. Knows nothing of attempts and waits; those are
-//! the destination's.
+//! the destination's, which has what was tried before go alone: it may be what makes the destination fail, and would use up the attempts of others.
 //!
 //! A lane has one record in progress at a time, so a batch never holds two records of one key, and their order is kept.
 
@@ -90,6 +90,14 @@ impl Gathering {
             group.full.notify_one();
         }
         Some(group)
+    }
+
+    /// A group of this request alone, which goes at once.
+    pub(super) fn alone(method: &Method, uri: &Uri, headers: HeaderMap, item: Item) -> Arc<Group> {
+        let content = Mutex::new(Content { bytes: item.body.len() + 3, items: vec![item] });
+        let group = Group { method: method.clone(), uri: uri.clone(), headers, content, full: Notify::new() };
+        group.full.notify_one();
+        Arc::new(group)
     }
 
     /// Waits until the group is full or its time is up, closes it, and gives out what is in it. Whoever no longer waits is left out.

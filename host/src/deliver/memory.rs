@@ -41,6 +41,11 @@ impl Memory {
         known
     }
 
+    /// Whether anything is known of a request.
+    pub(super) fn knows(&self, key: &[u8]) -> bool {
+        self.count.load(Ordering::Relaxed) > 0 && self.past.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&self.hasher.hash_one(key))
+    }
+
     /// Keeps what is known of a request, if it is anything.
     pub(super) fn keep(&self, key: &[u8], known: Past) {
         if known == Past::default() {
@@ -67,7 +72,9 @@ mod tests {
         let memory = Memory::default();
         memory.keep(b"a", Past { attempts: 3 });
         assert_eq!(memory.take(b"b"), Past::default());
+        assert!(memory.knows(b"a") && !memory.knows(b"b"));
         assert_eq!(memory.take(b"a"), Past { attempts: 3 });
+        assert!(!memory.knows(b"a"));
         assert_eq!(memory.take(b"a"), Past::default());
         for number in 0..2 * MOST {
             memory.keep(&number.to_le_bytes(), Past { attempts: 1 });

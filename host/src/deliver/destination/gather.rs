@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use super::super::batch::{self, Group, Item};
+use super::super::batch::{self, Gathering, Group, Item};
+use super::super::memory::Past;
 use super::super::reply::{self, Class};
 use super::super::{Delivery, headers};
 use super::{Destination, Prepared, Wire};
@@ -20,8 +21,15 @@ impl<W: Wire> Destination<W> {
         let (waiting, ended) = oneshot::channel();
         let Prepared { method, uri, mut headers, body, key, index, behind: _ } = prepared;
         headers.remove(headers::IDEMPOTENCY_KEY);
+        // What was tried in a batch that was then held goes alone from here on, with the attempts that it has left.
+        let was_tried = self.memory.knows(key.as_bytes());
         let item = Item { body, key, index, attempts: 0, waiting };
-        if let Some(group) = self.gathering.add(&settings, &method, &uri, headers, item) {
+        let group = if was_tried {
+            Some(Gathering::alone(&method, &uri, headers, item))
+        } else {
+            self.gathering.add(&settings, &method, &uri, headers, item)
+        };
+        if let Some(group) = group {
             // The group outlives the request that began it: others wait for it too.
             let destination = Arc::clone(self);
             tokio::spawn(async move { destination.perform_group(settings, &group).await });
@@ -59,7 +67,7 @@ impl<W: Wire> Destination<W> {
                     batches.push_front((second, 0));
                     batches.push_front((items, 0));
                 }
-                Delivery::Held(_) => self.held_items(items),
+                Delivery::Held(_) => self.held_items(items, &prepared),
                 ended => {
                     for item in items {
                         item.end(ended.clone());
@@ -110,7 +118,12 @@ impl<W: Wire> Destination<W> {
         again
     }
 
-    fn held_items(&self, items: Vec<Item>) {
+    fn held_items(&self, items: Vec<Item>, prepared: &Prepared) {
+        // They may be gathered otherwise the next time, so each takes along what was tried with the batch.
+        let Past { attempts } = self.memory.take(prepared.key.as_bytes());
+        for item in &items {
+            self.memory.keep(item.key.as_bytes(), Past { attempts: item.attempts + attempts });
+        }
         // The batch was counted as one held request; each of its items is one.
         for _ in 1..items.len() {
             if self.gate.is_closed() {

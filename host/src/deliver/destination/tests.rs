@@ -536,6 +536,30 @@ async fn a_batch_that_is_held_is_called_back_whole() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_tried_in_a_batch_keeps_its_attempts_and_uses_up_nobody_elses() {
+    let script = Script::new(async |_, _| reply(500, &[]));
+    let breaker = Breaker { failure_ratio: 0.5, minimum: 2, window: Duration::from_secs(10), open_for: Duration::from_secs(5) };
+    let destination = over(&script, &config::Destination { batch: Some(batch(2)), breaker, ..settings() });
+    let first = items(2);
+    assert!(send_all(&destination, &first).await.iter().all(|ended| matches!(ended, Delivery::Held(_))));
+    let mut ended = None;
+    for fresh in 10..30 {
+        recovered(&destination).await;
+        let both = [first[0].clone(), (post("/bulk", &fresh.to_string()), format!("key-{fresh}"))];
+        let mut all = send_all(&destination, &both).await;
+        assert!(matches!(all.pop(), Some(Delivery::Held(_))), "one that was not tried is not given up");
+        if let Some(Delivery::Exhausted { request, .. }) = all.pop() {
+            ended = Some(request.attempts);
+            break;
+        }
+    }
+    assert_eq!(ended, Some(8));
+    let mut expected = vec!["[0,1]"; 2];
+    expected.extend(["[0]"; 6]);
+    assert_eq!(bodies(&script), expected);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_retried_batch_is_the_same() {
     let script = Script::new(async |number, _| reply(if number < 2 { 503 } else { 200 }, &[]));
     let destination = over(&script, &config::Destination { batch: Some(batch(5)), ..settings() });
