@@ -257,7 +257,7 @@ impl<C> Loaded<C> {
             return None;
         }
         let names: Vec<String> = self.closed.iter().map(|name| format!("`{name}`")).collect();
-        Some(format!("imports {}, behind which there is nothing: a call of them is a fault of its record", names.join(", ")))
+        Some(format!("imports {}, behind which there is nothing: a record for which it is called ends in a fault", names.join(", ")))
     }
 }
 
