@@ -137,6 +137,11 @@ impl Redrive {
                 block_in_place(|| letters.reader.commit(&marks))?;
             }
         }
+        // The marks between may have been passed over, where very many letters are left undecided.
+        if !self.dry_run {
+            let marks = letters.ledger.release_all();
+            block_in_place(|| letters.reader.commit(&marks))?;
+        }
         bar.finish_and_clear();
         print(totals.summary(self.dry_run));
         if stop.is_cancelled() {
