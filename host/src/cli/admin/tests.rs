@@ -70,7 +70,9 @@ async fn what_is_no_host_is_said() {
     let error = Admin::at(address, None).status(Method::GET, "/api/status").await.unwrap_err();
     assert!(error.cause.contains("not understood"), "{error:?}");
     other.join().unwrap();
-    // The listener is gone with its thread.
-    let error = Admin::at(address, None).status(Method::GET, "/api/status").await.unwrap_err();
+    // Bound, so that nobody else gets the port, and not listening.
+    let nobody = tokio::net::TcpSocket::new_v4().unwrap();
+    nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let error = Admin::at(nobody.local_addr().unwrap(), None).status(Method::GET, "/api/status").await.unwrap_err();
     assert!(error.cause.contains("cannot be reached") && error.hint.as_deref() == Some("does the host run?"), "{error:?}");
 }
