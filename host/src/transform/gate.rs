@@ -32,6 +32,22 @@ pub(super) struct Outside {
 /// The first thing that is wrong.
 pub(super) fn check(bytes: &[u8]) -> Result<Outside, Refusal> {
     check_kind(bytes)?;
+    validate(bytes)?;
+    look(bytes)
+}
+
+/// The outside of a component that was checked and compiled before.
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub(super) fn look(bytes: &[u8]) -> Result<Outside, Refusal> {
+    let found = survey(bytes)?;
+    let outside = check_imports(&found)?;
+    check_exports(&found)?;
+    Ok(outside)
+}
+
+fn validate(bytes: &[u8]) -> Result<(), Refusal> {
     // What wasmtime is configured for, as far as that can be told apart here; it has the last word when it compiles.
     let features = WasmFeatures::default()
         & !(WasmFeatures::MEMORY64 | WasmFeatures::THREADS | WasmFeatures::CM_ASYNC | WasmFeatures::GC | WasmFeatures::EXCEPTIONS);
@@ -47,10 +63,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<Outside, Refusal> {
             "build it again; if that does not help, its toolchain uses a feature that Keyway has not enabled",
         ));
     }
-    let found = survey(bytes)?;
-    let outside = check_imports(&found)?;
-    check_exports(&found)?;
-    Ok(outside)
+    Ok(())
 }
 
 fn check_kind(bytes: &[u8]) -> Result<(), Refusal> {

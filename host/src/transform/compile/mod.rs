@@ -42,17 +42,21 @@ impl Compiler {
         Ok(Compiler { engine, how, cache, turns: Semaphore::new(cores.min(AT_ONCE_MAX)) })
     }
 
+    /// Code that was made of these bytes before, and kept.
+    ///
+    /// # Errors
+    /// It panicked.
+    pub(super) async fn find(&self, component: &Bytes) -> Result<Option<Image>, Refusal> {
+        let Some(cache) = self.cache.clone() else { return Ok(None) };
+        let (engine, component) = (self.engine.clone(), component.clone());
+        blocking(move || Ok(cache.get(&component).and_then(|file| Image::mapped(&engine, &file).ok()))).await
+    }
+
     /// Code for these bytes, which the gate has let in.
     ///
     /// # Errors
     /// The bytes cannot be compiled, or not within the limits.
     pub(super) async fn compile(&self, component: &Bytes) -> Result<Image, Refusal> {
-        if let Some(cache) = &self.cache {
-            let (cache, engine, component) = (Arc::clone(cache), self.engine.clone(), component.clone());
-            if let Some(found) = blocking(move || Ok(cache.get(&component).and_then(|file| Image::mapped(&engine, &file).ok()))).await? {
-                return Ok(found);
-            }
-        }
         // Bounded by the compilations ahead, each of which has its own limit of time. Nobody closes the semaphore.
         let _turn = self.turns.acquire().await;
         match &self.how {
