@@ -7,14 +7,24 @@ use serde_json::Value;
 
 use crate::{Broker, Destination, Host, HostBuilder, Message, Seen};
 
-/// The component of a guest, as `scripts/build-guests` leaves it.
+/// The component of a guest, as `scripts/build-guests`, or `scripts/off-the-shelf`, leaves it.
 ///
 /// # Panics
 /// When it is not built: a test without its guest would test nothing.
 pub fn guest(name: &str) -> PathBuf {
-    let file = plugins().join("built").join(format!("{name}.wasm"));
-    assert!(file.is_file(), "`{}` is not built (`scripts/build-guests`)", file.display());
+    let file = built(name);
+    let script = if name.starts_with("off-the-shelf/") { "scripts/off-the-shelf" } else { "scripts/build-guests" };
+    assert!(file.is_file(), "`{}` is not built (`{script}`)", file.display());
     file
+}
+
+/// Whether [`guest`] finds it: for measurements that can do without.
+pub fn is_built(name: &str) -> bool {
+    built(name).is_file()
+}
+
+fn built(name: &str) -> PathBuf {
+    plugins().join("built").join(format!("{name}.wasm"))
 }
 
 /// A host with the three example plugins and this destination for all of them.

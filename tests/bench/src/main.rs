@@ -38,6 +38,12 @@ mod twin;
 use std::path::Path;
 use std::process::ExitCode;
 
+use tikv_jemallocator::Jemalloc;
+
+/// As in `keyway`, so that the twin is a twin.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
+
 /// Records and runs of the scenario `twin`, unless the command line says otherwise. On a shared machine a run differs from the next by a fifth.
 const TWIN: (usize, usize) = (60_000, 7);
 
