@@ -30,7 +30,6 @@ use clap::{Args, Parser, Subcommand};
 pub use exit::Exit;
 
 use crate::config::{self, Config, Report};
-use crate::transform::worker;
 
 /// Keyway: a bridge from Kafka to HTTP with a sandboxed WebAssembly component per key.
 #[derive(Debug, Parser)]
@@ -69,9 +68,6 @@ pub enum Command {
     Test(test_plugin::Test),
     /// Play a whole bridge in this process for half a minute: broker, plugins, destinations; needs no Kafka
     Demo(demo::Demo),
-    /// Compile one component from standard input to standard output; the host calls itself so
-    #[command(name = worker::COMMAND, hide = true)]
-    CompileWorker,
     /// Look at what was given up on, and send it on its way again
     DeadLetters(dead_letters::DeadLetters),
 }
@@ -103,8 +99,6 @@ impl Command {
             Command::Try(command) => command.execute(),
             Command::Test(command) => command.execute(),
             Command::Demo(command) => command.execute(),
-            Command::CompileWorker if worker::main() => Exit::Done,
-            Command::CompileWorker => Exit::Failed,
             Command::DeadLetters(command) => command.execute(),
         }
     }

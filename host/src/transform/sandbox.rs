@@ -62,7 +62,7 @@ impl Default for Settings {
 pub enum Compile {
     /// In this process: for tests, and where every author is trusted. A component made for it can take any time and memory.
     InProcess,
-    /// In a child process with limits: this program, called with the hidden command `compile-worker`.
+    /// In a child process with limits: this program, called with the argument `compile-worker`.
     Worker(PathBuf),
 }
 

@@ -1,6 +1,7 @@
 //! Compiled code in memory, and the only places of this host that trust bytes.
 
-use std::path::Path;
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
 
 use wasmtime::Engine;
 use wasmtime::component::Component as Compiled;
@@ -19,9 +20,11 @@ impl Image {
 
     /// Code that lies in our own folder. It is mapped, so that the system can take its pages back and share them.
     #[expect(unsafe_code, reason = "compiled code is machine code: it comes from our own worker, through a folder that only we can write")]
-    pub(super) fn mapped(engine: &Engine, file: &Path) -> wasmtime::Result<Image> {
+    pub(super) fn mapped(engine: &Engine, file: &File) -> wasmtime::Result<Image> {
+        // The file that was looked at, not whatever has its name by now.
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         // SAFETY: as for `made`; and files of the cache are renamed into place, never changed, and may be removed while they are mapped.
-        let code = unsafe { Compiled::deserialize_file(engine, file) }?;
+        let code = unsafe { Compiled::deserialize_file(engine, path) }?;
         Ok(Image { code, is_mapped: true })
     }
 

@@ -3,6 +3,7 @@
 //! Compiling is the one step in which a file decides how much time and memory it takes, and wasmtime promises no bound on it. So it happens in a child
 //! process with limits, and what comes of it is kept under a name made of the bytes and of all that compiled code depends on.
 
+mod bounds;
 mod cache;
 mod child;
 mod image;
@@ -16,6 +17,7 @@ use tokio::sync::Semaphore;
 use wasmtime::Engine;
 use wasmtime::component::Component as Compiled;
 
+use self::bounds::HeadStarts;
 use self::cache::Cache;
 pub(super) use self::image::Image;
 use super::sandbox::Compile;
@@ -31,6 +33,7 @@ pub(super) struct Compiler {
     how: Compile,
     cache: Option<Arc<Cache>>,
     turns: Semaphore,
+    head_starts: HeadStarts,
 }
 
 impl Compiler {
@@ -39,7 +42,7 @@ impl Compiler {
     pub(super) fn new(engine: Engine, how: Compile, cache: Option<&Path>) -> anyhow::Result<Compiler> {
         let cache = cache.map(|folder| Cache::open(folder, &engine)).transpose()?.map(Arc::new);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-        Ok(Compiler { engine, how, cache, turns: Semaphore::new(cores.min(AT_ONCE_MAX)) })
+        Ok(Compiler { engine, how, cache, turns: Semaphore::new(cores.min(AT_ONCE_MAX)), head_starts: HeadStarts::new() })
     }
 
     /// Code that was made of these bytes before, and kept.
@@ -65,7 +68,7 @@ impl Compiler {
                 blocking(move || Compiled::from_binary(&engine, &component).map(Image::compiled).map_err(uncompilable)).await
             }
             Compile::Worker(program) => {
-                let artifact = child::compile(program, component.clone()).await?;
+                let artifact = child::compile(program, component.clone(), self.head_starts.next()).await?;
                 let (engine, cache, component) = (self.engine.clone(), self.cache.clone(), component.clone());
                 blocking(move || {
                     let kept = cache.and_then(|cache| cache.put(&component, &artifact));
