@@ -3,6 +3,7 @@
 //! A call is one future that owns its store, so it can be moved to the slow lane in the middle of the guest's code, and dropping it
 //! ends the guest wherever it is. After any fault the instance is gone with it.
 
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use wasmtime::{Store, UpdateDeadline, WasmBacktrace};
 
 use super::bindings::{self, ExchangeLists, replies, transform, types};
 use super::component::Code;
-use super::imports::Line;
+use super::imports::{Line, harmless};
 use super::slow_lane::{Meter, thread_time};
 use super::state::{At, State};
 use crate::outcome::{self, Exchange, Failure, Next, Reason, Request, Verdict};
@@ -278,12 +279,48 @@ fn failure(error: &wasmtime::Error, state: &State, limits: &Limits) -> Failure {
         detail.push('\n');
     }
     detail.push_str(&what);
-    if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
-        detail.push('\n');
-        detail.push_str(&backtrace.to_string());
-    }
     detail.truncate(detail.floor_char_boundary(DETAIL_MAX));
+    if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
+        // It ends where there is no more room.
+        let _ = write_frames(&mut Bounded(&mut detail), backtrace);
+    }
     Failure::new(reason, detail)
+}
+
+/// The functions that were being called, the innermost first. Their names are the guest's to choose, up to 100 KB each, and a Rust name can stand for far
+/// more text than it has bytes: so what is written is bounded while it is written. Names of C++ stay as they are.
+fn write_frames(to: &mut Bounded<'_>, backtrace: &WasmBacktrace) -> fmt::Result {
+    for frame in backtrace.frames() {
+        to.write_str("\n    at ")?;
+        match frame.func_name() {
+            // Without the hash at its end.
+            Some(name) => write!(to, "{:#}", rustc_demangle::demangle(name))?,
+            None => write!(to, "function {}", frame.func_index())?,
+        }
+        if let Some(module) = frame.module().name() {
+            write!(to, " of {module}")?;
+        }
+        if let Some(offset) = frame.module_offset() {
+            write!(to, ", byte {offset:#x}")?;
+        }
+    }
+    Ok(())
+}
+
+/// A text that takes no more than a failure's detail may have, and nothing that a terminal obeys.
+struct Bounded<'a>(&'a mut String);
+
+impl fmt::Write for Bounded<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            let c = if c == '\n' { c } else { harmless(c) };
+            if self.0.len() + c.len_utf8() > DETAIL_MAX {
+                return Err(fmt::Error);
+            }
+            self.0.push(c);
+        }
+        Ok(())
+    }
 }
 
 /// A call that did not end in time.

@@ -1,7 +1,7 @@
 //! A plugin's code, loaded: checked, compiled, linked, and ready for its calls.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -16,6 +16,10 @@ use crate::plugin::{Refusal, Reuse};
 
 /// Instances of one plugin that wait for their next call, at most: as many as calls of it that are likely at once on a few cores.
 const KEPT_MAX: usize = 4;
+
+/// Calls that are measured by their thread's clock after one that seemed slow. A call of 20 ms that is let pass once in so many is nothing, and neither is
+/// what measuring costs: a third of a microsecond each.
+const WATCHED: u32 = 1_000;
 
 /// One version's code. Cheap to share; the code lives as long as a call of it.
 #[derive(Clone)]
@@ -39,8 +43,10 @@ pub(super) struct Code {
     kept: Mutex<Vec<Instance>>,
     /// Places in the pool for kept instances of all plugins.
     kept_slots: Arc<Semaphore>,
-    /// Whether the last call needed more than a tick, so that the next one begins in the slow lane.
-    slow: AtomicBool,
+    /// Quick calls that have to be made in the slow lane before one begins beside Kafka and HTTP again.
+    owed: AtomicU32,
+    /// Calls beside Kafka and HTTP that are still measured by their thread's clock.
+    watched: AtomicU32,
 }
 
 impl Code {
@@ -63,7 +69,19 @@ impl Code {
         let pre = linker.instantiate_pre(compiled).map_err(misfit)?;
         let transform = transform::GuestIndices::new(&pre).map_err(misfit)?;
         let (about, replies) = (about::GuestIndices::new(&pre).ok(), replies::GuestIndices::new(&pre).ok());
-        Ok(Code { shared, member, pre, about, transform, replies, reuse, kept: Mutex::default(), kept_slots, slow: AtomicBool::new(false) })
+        Ok(Code {
+            shared,
+            member,
+            pre,
+            about,
+            transform,
+            replies,
+            reuse,
+            kept: Mutex::default(),
+            kept_slots,
+            owed: AtomicU32::new(0),
+            watched: AtomicU32::new(0),
+        })
     }
 
     pub(super) fn engine(&self) -> &Engine {
@@ -102,10 +120,30 @@ impl Code {
 
     /// Whether the next call had better begin in the slow lane.
     pub(super) fn is_slow(&self) -> bool {
-        self.slow.load(Ordering::Relaxed)
+        self.owed.load(Ordering::Relaxed) > 0
     }
 
-    pub(super) fn set_slow(&self, slow: bool) {
-        self.slow.store(slow, Ordering::Relaxed);
+    /// A call took so many ticks of a thread that it shared with Kafka and HTTP: as many calls as that go to the slow lane, so that whoever is slow now and then
+    /// takes no more of such a thread than a tick a call.
+    pub(super) fn was_slow(&self, ticks: u32) {
+        self.owed.fetch_max(ticks.max(1), Ordering::Relaxed);
+    }
+
+    /// A call in the slow lane was done within a tick.
+    pub(super) fn was_quick(&self) {
+        // When nothing is owed, there is nothing to take off.
+        let _ = self.owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |owed| owed.checked_sub(1));
+    }
+
+    /// Has the next calls measured exactly.
+    pub(super) fn watch(&self) {
+        self.watched.store(WATCHED, Ordering::Relaxed);
+    }
+
+    /// Whether this call is one that is measured exactly.
+    pub(super) fn is_watched(&self) -> bool {
+        // Looked at first, since most plugins never are, and all calls share the place.
+        self.watched.load(Ordering::Relaxed) > 0
+            && self.watched.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 }

@@ -48,7 +48,9 @@ fn features() -> Config {
     // Registering native unwind tables is quadratic in the number of loaded modules, which is what a reload makes many of; backtraces of
     // guests do not need them.
     config.native_unwind_info(false);
-    config.wasm_backtrace_details(WasmBacktraceDetails::Enable);
+    // Frames have names, and no places in sources: reading a guest's debug information takes what memory and time the guest says, at each trap, outside
+    // of every limit.
+    config.wasm_backtrace_details(WasmBacktraceDetails::Disable);
     config.wasm_backtrace_max_frames(Some(FRAMES));
     // The default; half of what follows is the guest's.
     config.max_wasm_stack(512 << 10);

@@ -132,14 +132,18 @@ fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(LINE_MAX)]
 }
 
-/// Without what could move a terminal's cursor, end the line or reverse its direction.
+/// Without what [`harmless`] replaces.
 fn clean(text: &str) -> String {
-    let harmless = |c: char| match c {
+    text.trim_end_matches(['\n', '\r']).chars().map(harmless).collect()
+}
+
+/// In place of what could move a terminal's cursor, end the line or reverse its direction, something that cannot.
+pub(super) fn harmless(c: char) -> char {
+    match c {
         '\t' => ' ',
         c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => '\u{fffd}',
         c => c,
-    };
-    text.trim_end_matches(['\n', '\r']).chars().map(harmless).collect()
+    }
 }
 
 impl log::Host for State {

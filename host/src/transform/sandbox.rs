@@ -1,7 +1,7 @@
 //! The sandbox: what the rest of the host calls.
 //!
 //! A call begins where its record's task runs. When it is not done within a tick or two it goes on in the slow lane, and the plugin's next call
-//! begins there, until one is done within a tick again.
+//! begins there, until one is done within a tick again; after a call that could not be stopped in time, until as many are as that one took ticks.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -23,7 +23,7 @@ use super::compile::Compiler;
 use super::component::{Code, Component};
 use super::engine::{self, TICK};
 use super::imports::{Line, LogRate};
-use super::slow_lane::{Meter, SlowLane};
+use super::slow_lane::{Meter, SlowLane, thread_time};
 use super::state::{Shared, State};
 use super::team::Teams;
 use super::{Transform, closed, gate, inert};
@@ -35,6 +35,9 @@ use crate::record::Record;
 
 /// Instances that kept ones may add to the pool, over all plugins.
 const KEPT_SLOTS: usize = 64;
+
+/// What a call takes at most of a thread that it shares with Kafka and HTTP, if the guest looks at the epoch: from one tick to the end of the next.
+const FIRST_SLICE: Duration = TICK.saturating_mul(2);
 
 /// How the sandbox is set up.
 #[derive(Debug, Clone)]
@@ -143,22 +146,36 @@ impl Sandbox {
             (place, call(acquire(&self.slow).await), Duration::ZERO)
         } else {
             let mut future: Pin<Box<_>> = call(acquire(&self.quick).await);
+            // Reading the thread's clock is a system call, which a quick call is spared: the clock of the wall decides whether the next ones are worth it. In a
+            // trial they always are.
+            let measured = (keep_log || code.is_watched()).then(thread_time);
             let started = Instant::now();
             let first = std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await;
             let spent = started.elapsed();
-            // The clock of the wall, since reading the thread's is a system call; the call cannot have run longer than its slice, though the
-            // thread may have stood still meanwhile.
-            meter.add(spent.min(TICK * 2));
+            if spent > FIRST_SLICE {
+                // It looks at the epoch when the guest does, and one `memory.fill` of 60 MiB takes ten ticks; or the thread has stood still meanwhile.
+                code.watch();
+            }
+            let used = measured.map_or(spent.min(FIRST_SLICE), |began| thread_time().saturating_sub(began));
+            meter.add(used);
+            if used > FIRST_SLICE {
+                code.was_slow(u32::try_from(used.as_nanos() / TICK.as_nanos()).unwrap_or(u32::MAX));
+                self.slow_lane.charge(member.share, used);
+            }
             if let Poll::Ready(done) = first {
                 return done;
             }
-            code.set_slow(true);
+            code.was_slow(1);
             let _parked = member.park();
             (self.slow_lane.place(member.share, true).await, future, spent)
         };
         let ended = timeout(limits.wall.saturating_sub(spent), self.slow_lane.run(&place, future, Arc::clone(&meter))).await;
         drop(place);
-        code.set_slow(meter.used() > TICK || ended.is_err());
+        if meter.used() > TICK || ended.is_err() {
+            code.was_slow(1);
+        } else {
+            code.was_quick();
+        }
         match ended {
             Ok(Some(done)) => done,
             Ok(None) => Done::failed(Failure::new(Reason::Trapped, "the host is shutting down")),

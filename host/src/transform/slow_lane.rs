@@ -82,6 +82,11 @@ impl SlowLane {
         }
     }
 
+    /// Counts CPU time that was had elsewhere, and that was not to be had there, as if it had been had here.
+    pub(super) fn charge(&self, share: ShareId, used: Duration) {
+        self.queue.charge(share, used);
+    }
+
     /// Runs a future to its end. Dropping the returned one cancels it: at the end of its slice at the latest it is dropped here. None when the lane
     /// ended first.
     pub(super) fn run<T, F>(&self, place: &Place, future: F, meter: Arc<Meter>) -> impl Future<Output = Option<T>> + Send + use<T, F>

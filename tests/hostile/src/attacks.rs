@@ -1,5 +1,6 @@
 //! What the guests do.
 
+use crate::guest::leb128;
 use crate::{ECHO, FOREVER, Guest, SKIP};
 
 /// All of them under their names, each at a size that is an attack under the default limits.
@@ -10,6 +11,7 @@ pub fn all() -> Vec<(&'static str, Vec<u8>)> {
         ("wat-realloc-loop", loop_in_realloc()),
         ("wat-post-return-loop", loop_in_post_return()),
         ("wat-copies", large_copies(512)),
+        ("wat-fills", large_fills(1_000)),
         ("wat-memory-grow", memory_without_end()),
         ("wat-memory-at-start", Guest { pages: 1_025, ..Guest::default() }),
         ("wat-table-grow", table_of(49_000)),
@@ -24,6 +26,8 @@ pub fn all() -> Vec<(&'static str, Vec<u8>)> {
         ("wat-log-flood", logging(1_000_000_000, &"x".repeat(2_000))),
         ("wat-log-not-utf8", log_not_utf8()),
         ("wat-divide", Guest::transform(DIVIDE)),
+        ("wat-debug-lines", debug_lines(30 << 20)),
+        ("wat-mangled-name", mangled_name(22)),
         ("wat-large-function", large_function(400_000)),
         ("wat-slow-compile", slow_to_compile(8)),
     ];
@@ -66,6 +70,55 @@ pub fn large_copies(pages: u32) -> Guest {
     let bytes = pages * 65_536 - 1;
     let body = format!("(loop $again (memory.copy (i32.const 0) (i32.const 1) (i32.const {bytes})) (br $again)) unreachable");
     Guest { pages, ..Guest::transform(&body) }
+}
+
+/// Fills all of its memory but the first page, of so many pages, and skips the record: nobody can look at the epoch meanwhile, and the call is over when
+/// somebody could.
+pub fn large_fills(pages: u32) -> Guest {
+    let fill = format!("(memory.fill (i32.const 65536) (i32.const 1) (i32.const {}))", (pages - 1) * 65_536);
+    Guest { pages, ..Guest::transform(&format!("{fill} {fill} {SKIP}")) }
+}
+
+/// Traps in a function of which so many bytes of debug information (DWARF 4) tell the lines.
+pub fn debug_lines(bytes: usize) -> Guest {
+    // One compilation unit with the lines at 0, from address 0 on, for all addresses.
+    let abbreviations = [1, 0x11, 0, 0x10, 0x17, 0x11, 0x01, 0x12, 0x06, 0, 0, 0];
+    let unit = [4, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0x7f];
+    let info = [&(unit.len() as u32).to_le_bytes()[..], &unit].concat();
+    // Instructions of one byte; a line advances by -5 to 8, and an address by what is above. One file, `x`.
+    let header = [1, 1, 1, 0xfb, 14, 13, 0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 1, 0, b'x', 0, 0, 0, 0, 0];
+    let mut program = vec![0, 5, 2, 0, 0, 0, 0];
+    // The address by one, the line by none: a row for each byte.
+    program.resize(bytes, 13 + 14 + 5);
+    program.extend([0, 1, 1]);
+    let mut lines = ((2 + 4 + header.len() + program.len()) as u32).to_le_bytes().to_vec();
+    lines.extend([4, 0]);
+    lines.extend((header.len() as u32).to_le_bytes());
+    lines.extend(header);
+    lines.extend(program);
+    let sections = vec![(".debug_abbrev", abbreviations.to_vec()), (".debug_info", info), (".debug_line", lines)];
+    Guest { sections, ..trap_in("burst") }
+}
+
+/// Traps in a function whose name, as compilers of C++ write it, stands for a text that each level makes twice as long.
+pub fn mangled_name(levels: u32) -> Guest {
+    // `f(A<int, int>, A<A<int, int>, A<int, int>>, ...)`: each argument after the first names the one before it twice, as a substitution.
+    let substitution = |number: u32| match number {
+        0 => "S_".to_owned(),
+        _ => format!("S{}_", base36(number - 1)),
+    };
+    let arguments = (1..=levels).map(|level| format!("S_I{0}{0}E", substitution(level)));
+    trap_in(&format!("_Z1f1AIiiE{}", arguments.collect::<String>()))
+}
+
+fn base36(number: u32) -> String {
+    let digit = char::from_digit(number % 36, 36).unwrap_or('0').to_ascii_uppercase();
+    if number < 36 { digit.to_string() } else { format!("{}{digit}", base36(number / 36)) }
+}
+
+/// Traps in a function of this name.
+pub fn trap_in(name: &str) -> Guest {
+    Guest { transform: format!("(call ${name}) unreachable"), fields: format!("(func ${name} unreachable)"), ..Guest::default() }
 }
 
 /// Takes memory until it is denied, and traps.
@@ -208,13 +261,7 @@ pub fn nested(depth: usize) -> Vec<u8> {
     (1..depth).fold(preamble.to_vec(), |within, _| {
         let mut component = preamble.to_vec();
         component.push(4);
-        let mut length = within.len();
-        // LEB128.
-        while length >= 0x80 {
-            component.push((length & 0x7f) as u8 | 0x80);
-            length >>= 7;
-        }
-        component.push(length as u8);
+        leb128(within.len(), &mut component);
         component.extend(within);
         component
     })

@@ -11,12 +11,14 @@ pub struct Guest {
     pub transform: String,
     /// Body of `cabi_realloc (param $old $old_size $align $size)`.
     pub realloc: String,
-    /// Body of the post-return function.
+    /// Body of the post-return function, if there is to be one.
     pub post: String,
     /// Imports of the module.
     pub imports: &'static str,
     /// Further fields of the module.
     pub fields: String,
+    /// Custom sections of the module, by name.
+    pub sections: Vec<(&'static str, Vec<u8>)>,
     /// Pages of memory at the start.
     pub pages: u32,
     /// Name of the world, and the package that defines it if it is none of the contract's.
@@ -33,6 +35,7 @@ impl Default for Guest {
             post: String::new(),
             imports: "",
             fields: String::new(),
+            sections: Vec::new(),
             pages: 8,
             world: "plugin",
             wit: None,
@@ -83,6 +86,11 @@ impl Guest {
     /// When its text is no WebAssembly.
     pub fn module(&self) -> Vec<u8> {
         let Guest { transform, realloc, post, imports, fields, pages, .. } = self;
+        let post = if post.is_empty() {
+            String::new()
+        } else {
+            format!(r#"(func (export "cabi_post_keyway:transform/transform@0.1.0#transform") (param i32) {post})"#)
+        };
         let text = format!(
             r#"(module
             {imports}
@@ -97,10 +105,18 @@ impl Guest {
                 (param $has_key i32) (param $key i32) (param $key_len i32) (param $headers i32) (param $headers_len i32)
                 (param $has_payload i32) (param $payload i32) (param $payload_len i32) (param $attributes i32) (param $attributes_len i32)
                 (result i32) (local $i i32) (local $p i32) {transform})
-            (func (export "cabi_post_keyway:transform/transform@0.1.0#transform") (param i32) {post})
+            {post}
             {fields})"#
         );
-        wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}"))
+        let mut module = wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}"));
+        for (name, data) in &self.sections {
+            module.push(0);
+            leb128(name.len() + 1 + data.len(), &mut module);
+            leb128(name.len(), &mut module);
+            module.extend(name.bytes());
+            module.extend(data);
+        }
+        module
     }
 
     /// The component.
@@ -119,4 +135,13 @@ impl Guest {
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("a guest that is whole");
         ComponentEncoder::default().module(&module).expect("a guest that is whole").validate(true).encode().expect("a guest that is whole")
     }
+}
+
+/// A number as WebAssembly writes it.
+pub(crate) fn leb128(mut number: usize, into: &mut Vec<u8>) {
+    while number >= 0x80 {
+        into.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    into.push(number as u8);
 }

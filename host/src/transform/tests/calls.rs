@@ -92,6 +92,42 @@ async fn a_slow_call_gets_its_answer_from_the_slow_lane() {
     assert!(plugin.code.0.is_slow());
 }
 
+/// Two `memory.fill` of 62 MiB, in which nobody can look at the epoch, and after which the call is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_cannot_be_stopped_in_time_is_measured_and_goes_to_the_slow_lane() {
+    let limits = Limits { memory: 64 << 20, cpu: Duration::from_secs(10), ..limits() };
+    let loaded = SANDBOX.load(&candidate(&guest::large_fills(1_000).component(), limits, Sidecar::default())).await.unwrap();
+    let plugin = plugin(loaded.code, limits);
+    // Of the first one the clock of the wall says that it may have been slow; so the second is measured, and the next ones are kept from Kafka and HTTP.
+    for offset in 1..3 {
+        SANDBOX.transform(&plugin, &record(offset, b"{}")).await.unwrap();
+    }
+    assert!(plugin.code.0.is_slow());
+    let trial = SANDBOX.trial(&plugin, &record(3, b"{}")).await;
+    assert_eq!(trial.verdict, Ok(Verdict::Skip("ok".to_owned())));
+    assert!(trial.cpu > super::super::engine::TICK * 3, "{:?}", trial.cpu);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trial_tells_what_a_call_took_that_cannot_be_stopped() {
+    let limits = Limits { memory: 64 << 20, cpu: Duration::from_secs(10), ..limits() };
+    let loaded = SANDBOX.load(&candidate(&guest::large_fills(1_000).component(), limits, Sidecar::default())).await.unwrap();
+    let trial = SANDBOX.trial(&plugin(loaded.code, limits), &record(1, b"{}")).await;
+    assert!(trial.cpu > super::super::engine::TICK * 3, "{:?}", trial.cpu);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_slow_makes_as_many_calls_in_the_slow_lane_as_it_took_ticks() {
+    let loaded = load(&Guest::default().component()).await.unwrap();
+    let plugin = plugin(loaded.code, limits());
+    plugin.code.0.was_slow(4);
+    for call in 0..4 {
+        assert!(plugin.code.0.is_slow(), "after {call} calls");
+        SANDBOX.transform(&plugin, &record(call, b"{}")).await.unwrap();
+    }
+    assert!(!plugin.code.0.is_slow());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn dropping_a_call_ends_its_guest() {
     let limits = Limits { cpu: Duration::from_secs(3600), wall: Duration::from_secs(3600), ..limits() };

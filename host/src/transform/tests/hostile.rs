@@ -118,8 +118,48 @@ async fn a_string_a_little_over_the_limit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trap_with_its_frames() {
-    let guest = Guest { transform: "(call $burst) unreachable".to_owned(), fields: "(func $burst unreachable)".to_owned(), ..Guest::default() };
-    expect(guest, Reason::Trapped, "burst").await;
+    expect(guest::trap_in("burst"), Reason::Trapped, "\n    at burst, byte 0x").await;
+    expect(guest::trap_in("_ZN5order9transform17h0123456789abcdefE"), Reason::Trapped, "\n    at order::transform, byte 0x").await;
+}
+
+/// What a call takes, and its failure.
+async fn measured(guest: Guest) -> (Duration, Failure) {
+    let loaded = load(&guest.component()).await.unwrap();
+    let trial = SANDBOX.trial(&plugin(loaded.code, limits()), &record(1, b"{}")).await;
+    (trial.cpu, trial.verdict.unwrap_err())
+}
+
+/// What a trap may take that is explained: far more than it does, and far less than the attacks would take.
+const EXPLAINED: Duration = Duration::from_millis(50);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trap_where_debug_information_has_thirty_million_lines() {
+    let (cpu, failure) = measured(guest::debug_lines(30 << 20)).await;
+    assert!(failure.reason == Reason::Trapped && failure.detail.contains("at burst"), "{}", failure.detail);
+    assert!(cpu < EXPLAINED, "{cpu:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trap_in_a_function_whose_name_stands_for_a_hundred_mebibytes() {
+    let (cpu, failure) = measured(guest::mangled_name(22)).await;
+    assert!(failure.reason == Reason::Trapped && failure.detail.contains("at _Z1f1AIiiE"), "{}", failure.detail);
+    assert!(cpu < EXPLAINED, "{cpu:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trap_in_a_function_with_a_long_name() {
+    let (_, failure) = measured(guest::trap_in(&"long".repeat(20_000))).await;
+    assert!(failure.detail.contains("at longlong") && failure.detail.len() == 4 << 10, "{} bytes", failure.detail.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_a_terminal_would_obey() {
+    // By hand, since text has no such names: one function's name, that of the third, which is called.
+    let name = b"\x1b[31mred";
+    let names = [&[1, name.len() as u8 + 3, 1, 2, name.len() as u8][..], name].concat();
+    let guest = Guest { sections: vec![("name", names)], ..guest::trap_in("f") };
+    let (_, failure) = measured(guest).await;
+    assert!(failure.detail.contains("at \u{fffd}[31mred") && !failure.detail.contains('\x1b'), "{:?}", failure.detail);
 }
 
 #[tokio::test(flavor = "multi_thread")]
