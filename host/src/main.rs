@@ -17,6 +17,6 @@ fn main() -> ExitCode {
         return ended;
     }
     let arguments = Arguments::parse();
-    logging::start(&arguments.logging, arguments.command.usual_log());
+    let _end = logging::start(&arguments.logging, arguments.command.usual_log(), arguments.command.log_writing());
     arguments.command.execute().into()
 }

@@ -85,6 +85,14 @@ impl Command {
         }
     }
 
+    /// Who waits for its log.
+    pub fn log_writing(&self) -> logging::Writing {
+        match self {
+            Command::Run(_) | Command::Demo(_) => logging::Writing::Later,
+            _ => logging::Writing::AtOnce,
+        }
+    }
+
     /// Does it.
     pub fn execute(self) -> Exit {
         match self {

@@ -70,6 +70,7 @@ impl Shutdown {
         tokio::spawn(async move {
             self.next().await;
             tracing::warn!("ended by a second signal; what was in progress is handled again at the next start");
+            super::logging::flush();
             #[expect(clippy::disallowed_methods, reason = "whoever asks twice no longer wants to wait")]
             std::process::exit(1);
         });

@@ -85,6 +85,7 @@ struct PluginMetrics {
     held_unrouted: Counter,
     /// In the order of [`Reason::ALL`].
     failures: [Counter; Reason::ALL.len()],
+    log_lines_dropped: Counter,
     record_seconds: Histogram,
     call_cpu_seconds: Histogram,
 }
@@ -100,6 +101,7 @@ impl Default for PluginMetrics {
             held_as_busy: Counter::default(),
             held_unrouted: Counter::default(),
             failures: Default::default(),
+            log_lines_dropped: Counter::default(),
             record_seconds: Histogram::new(&RECORD_SECONDS),
             call_cpu_seconds: Histogram::new(&CALL_SECONDS),
         }
@@ -212,6 +214,11 @@ impl Metrics {
     /// A guest call ended after so much CPU time.
     pub fn call(&self, plugin: &str, cpu: Duration) {
         self.plugins.with(plugin, |plugin| plugin.call_cpu_seconds.observe(cpu));
+    }
+
+    /// So many log lines of a call were over the plugin's caps.
+    pub fn log_lines_dropped(&self, plugin: &str, lines: u64) {
+        self.plugins.with(plugin, |plugin| plugin.log_lines_dropped.inc_by(lines));
     }
 
     /// A destination answered an attempt (`None`: no answer) after so long. The time counts where there was an answer.

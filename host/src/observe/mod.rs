@@ -5,10 +5,12 @@
 
 mod admin;
 mod health;
+mod lines;
 mod metrics;
 pub mod status;
 
 pub use admin::{Admin, Answer, Release, Reloaded, Sources, StartError};
 pub use health::Health;
+pub use lines::Lines;
 pub use metrics::{DestinationCounts, Metrics, PluginCounts};
 pub use status::Status;

@@ -1,6 +1,7 @@
 //! What a guest may call: its log and its settings.
 //!
-//! A guest cannot block, trap or flood the host by logging: what exceeds a cap is dropped and counted.
+//! A guest cannot block or flood the host by logging: what exceeds a cap is dropped and counted. It can end its own call by it, as by whatever else it passes
+//! to the host: with a line that is larger than all that a call may pass (reason `output`), or is no text (`trapped`).
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -81,6 +82,11 @@ impl CallLog {
     /// Takes the lines that were kept, and how many were dropped.
     pub(super) fn take(&mut self) -> (Vec<Line>, u64) {
         (self.kept.take().unwrap_or_default(), self.dropped)
+    }
+
+    /// Counts lines that were dropped before they came here.
+    pub(super) fn lost(&mut self, lines: u64) {
+        self.dropped += lines;
     }
 
     /// The last line of level error.

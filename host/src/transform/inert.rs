@@ -87,10 +87,11 @@ impl State {
     pub(super) fn drain_output(&mut self) {
         let Some(inert) = &self.inert else { return };
         let written = [(Level::Info, inert.output[0].take()), (Level::Error, inert.output[1].take())];
-        for (level, bytes) in written {
-            for line in String::from_utf8_lossy(&bytes).lines() {
+        for (level, Written { kept, lost }) in written {
+            for line in String::from_utf8_lossy(&kept).lines() {
                 self.write_line(level, line);
             }
+            self.log.lost(lost);
         }
     }
 }
@@ -267,17 +268,28 @@ impl TryRng for Random {
 
 /// Takes whatever a guest writes, keeps the beginning.
 #[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
+struct Sink(Arc<Mutex<Written>>);
+
+#[derive(Default)]
+struct Written {
+    kept: Vec<u8>,
+    /// Lines of the rest; what ends none counts as one for each time that it was written.
+    lost: u64,
+}
 
 impl Sink {
-    fn take(&self) -> Vec<u8> {
+    fn take(&self) -> Written {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn keep(&self, bytes: &[u8]) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = OUTPUT_MAX.saturating_sub(kept.len()).min(bytes.len());
-        kept.extend_from_slice(&bytes[..room]);
+        let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = OUTPUT_MAX.saturating_sub(written.kept.len()).min(bytes.len());
+        let (kept, lost) = bytes.split_at(room);
+        written.kept.extend_from_slice(kept);
+        if !lost.is_empty() {
+            written.lost += lost.iter().filter(|byte| **byte == b'\n').count().max(1) as u64;
+        }
     }
 }
 
@@ -316,4 +328,22 @@ impl OutputStream for Sink {
 #[wasmtime_wasi::async_trait]
 impl Pollable for Sink {
     async fn ready(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_kept_is_counted() {
+        let sink = Sink::default();
+        sink.keep(&[b'x'; OUTPUT_MAX - 2]);
+        sink.keep(b"y\nlost\nlost");
+        sink.keep(b"lost");
+        sink.keep(b"lost\nlost\n");
+        let Written { kept, lost } = sink.take();
+        assert!(kept.len() == OUTPUT_MAX && kept.ends_with(b"xy\n"));
+        assert_eq!(lost, 4);
+        assert_eq!(sink.take().lost, 0);
+    }
 }

@@ -187,6 +187,9 @@ impl Sandbox {
         let meter = Arc::new(Meter::default());
         let done = self.call(&plugin.code.0, plugin.limits, question, Arc::clone(&meter), false).await;
         self.metrics.call(plugin.name.as_str(), meter.used());
+        if done.dropped_lines > 0 {
+            self.metrics.log_lines_dropped(plugin.name.as_str(), done.dropped_lines);
+        }
         done.result
     }
 }

@@ -4,6 +4,7 @@
 
 mod commands;
 mod hostile;
+mod log;
 mod reload;
 
 use std::collections::{HashMap, HashSet};

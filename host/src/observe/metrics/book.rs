@@ -5,10 +5,12 @@ use std::sync::{Arc, PoisonError};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Unit;
 
+use super::super::lines;
 use super::{DestinationMetrics, Metrics, PluginMetrics, STATUSES};
 use crate::outcome::Reason;
 
@@ -39,6 +41,9 @@ impl Collector for Book {
         single(out, &Head::new("settled_before", help), &metrics.settled_before)?;
         let help = "Commits of a partition that could not say exactly what is settled beyond the watermark; a crash then repeats some of it";
         single(out, &Head::new("inexact_commits", help), &metrics.inexact_commits)?;
+
+        let help = "Lines of the log that were dropped since nobody drained standard error";
+        single(out, &Head::new("log_lines_dropped", help), &ConstCounter::new(lines::dropped()))?;
 
         let window = &metrics.window;
         single(out, &Head::new("window", "Bytes of records that wait or are in progress").in_unit(Unit::Bytes), &window.bytes)?;
@@ -74,6 +79,10 @@ fn plugins(out: &mut DescriptorEncoder<'_>, plugins: &[(Arc<str>, Arc<PluginMetr
         reasons.map(|(reason, counter)| ([("plugin", &**name), ("reason", reason.code())], counter))
     });
     family(out, &head, failed.filter(|(_, counter)| counter.get() > 0))?;
+
+    let head = Head::new("plugin_log_lines_dropped", "Log lines of a plugin over its rate or size, which were dropped");
+    let dropped = plugins.iter().map(|(name, plugin)| ([("plugin", &**name)], &plugin.log_lines_dropped));
+    family(out, &head, dropped.filter(|(_, counter)| counter.get() > 0))?;
 
     let head = Head::new("record", "Time from the arrival of a record to its end").in_unit(Unit::Seconds);
     family(out, &head, plugins.iter().map(|(name, plugin)| ([("plugin", &**name)], &plugin.record_seconds)))?;

@@ -213,6 +213,15 @@ async fn a_flood_of_log_lines_is_cut_and_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn log_lines_over_the_caps_are_counted_for_whoever_runs_the_host() {
+    let loaded = load(&logging(100, &"x".repeat(2000)).component()).await.unwrap();
+    let plugin = Plugin { name: PluginName::new("team", "floods"), ..plugin(loaded.code, limits()) };
+    SANDBOX.transform(&plugin, &record(1, b"{}")).await.unwrap();
+    let text = METRICS.render();
+    assert!(text.contains("\nkeyway_plugin_log_lines_dropped_total{plugin=\"team/floods\"} 84\n"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_log_line_larger_than_the_output_limit() {
     let mut guest = logging(1, "x");
     guest.transform = format!("(call $log (i32.const 2) (i32.const 0) (i32.const 400000)) {SKIP}");

@@ -22,7 +22,9 @@ use crate::record::{Assignment, AssignmentId, Record};
 
 /// One for all tests, as there is one in a process.
 static SANDBOX: LazyLock<Sandbox> =
-    LazyLock::new(|| Sandbox::new(&Settings { slow_threads: 2, instances: 32, ..Settings::default() }, Metrics::new()).unwrap());
+    LazyLock::new(|| Sandbox::new(&Settings { slow_threads: 2, instances: 32, ..Settings::default() }, Arc::clone(&METRICS)).unwrap());
+
+static METRICS: LazyLock<Arc<Metrics>> = LazyLock::new(Metrics::new);
 
 /// Short on CPU, so that a hostile guest ends soon, and long by the clock, so that a busy machine does not decide a test.
 fn limits() -> Limits {
