@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
@@ -145,45 +145,65 @@ impl Relief {
     }
 }
 
-/// Every team that has had a plugin, and every name of one; there are as many as the operator made files.
+/// Every team that has a plugin, and every name of one; there are as many as the operator made files.
 #[derive(Debug, Default)]
 pub(super) struct Teams {
-    known: Mutex<HashMap<String, Team>>,
+    known: Mutex<Known>,
     relief: Arc<Relief>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    teams: HashMap<String, Team>,
+    /// Numbers that were given out, to teams and to plugins: none is given out twice, so that nobody is taken for another who had it before.
+    numbers: usize,
+}
+
+impl Known {
+    fn number(&mut self) -> usize {
+        self.numbers += 1;
+        self.numbers
+    }
 }
 
 #[derive(Debug)]
 struct Team {
-    index: usize,
+    number: usize,
     crowd: Arc<Crowd>,
-    members: HashMap<Arc<str>, Arc<Member>>,
+    /// Each lives as long as a version of it.
+    members: HashMap<Arc<str>, Weak<Member>>,
 }
 
 impl Teams {
+    /// The plugin of this name: the same for all its versions that there are at once.
     pub(super) fn member(&self, name: &PluginName) -> Arc<Member> {
-        let mut teams = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let index = teams.len();
-        let team = teams.entry(name.team().to_owned()).or_insert_with(|| Team { index, crowd: Arc::default(), members: HashMap::new() });
-        if let Some(member) = team.members.get(name.as_str()) {
-            return Arc::clone(member);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // A look at each name for each version that is loaded, which takes far longer.
+        known.teams.retain(|_, team| {
+            team.members.retain(|_, member| member.strong_count() > 0);
+            !team.members.is_empty()
+        });
+        let (number, plugin) = (known.number(), known.number());
+        let team = known.teams.entry(name.team().to_owned()).or_insert_with(|| Team { number, crowd: Arc::default(), members: HashMap::new() });
+        if let Some(member) = team.members.get(name.as_str()).and_then(Weak::upgrade) {
+            return member;
         }
-        let share = ShareId { team: team.index, plugin: team.members.len() };
         let member = Arc::new(Member {
-            share,
+            share: ShareId { team: team.number, plugin },
             name: name.shared(),
             waiting: AtomicUsize::new(0),
             turned_away: AtomicBool::new(false),
             team: Arc::clone(&team.crowd),
             relief: Arc::clone(&self.relief),
         });
-        team.members.insert(name.shared(), Arc::clone(&member));
+        team.members.insert(name.shared(), Arc::downgrade(&member));
         member
     }
 
-    /// The plugin of this name, if there is or was one.
+    /// The plugin of this name, if there is one.
     pub(super) fn find(&self, name: &str) -> Option<Arc<Member>> {
-        let teams = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        teams.values().find_map(|team| team.members.get(name)).map(Arc::clone)
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.teams.values().find_map(|team| team.members.get(name)).and_then(Weak::upgrade)
     }
 
     /// The next plugin that takes records again after it was busy, and how many. Cancel-safe.
@@ -270,9 +290,25 @@ mod tests {
     #[test]
     fn plugins_of_a_team_share_its_turn_whatever_their_version() {
         let teams = Teams::default();
-        let share = |team, name| teams.member(&PluginName::new(team, name)).share;
-        let (first, beside, other) = (share("a", "x"), share("a", "y"), share("b", "x"));
-        assert_eq!(share("a", "x"), first);
-        assert!(first.team == beside.team && first.plugin != beside.plugin && first.team != other.team);
+        let member = |team, name| teams.member(&PluginName::new(team, name));
+        let (first, beside, other) = (member("a", "x"), member("a", "y"), member("b", "x"));
+        assert!(Arc::ptr_eq(&member("a", "x"), &first));
+        assert!(first.share.team == beside.share.team && first.share.plugin != beside.share.plugin && first.share.team != other.share.team);
+    }
+
+    #[test]
+    fn a_name_goes_with_its_last_version_and_its_number_never_comes_back() {
+        let teams = Teams::default();
+        let member = |team: &str, name: &str| teams.member(&PluginName::new(team, name));
+        let stays = member("a", "stays");
+        let shares: Vec<ShareId> = (0..1_000).map(|n| member(&format!("team{}", n % 10), &format!("plugin{n}")).share).collect();
+        assert!(teams.find("team1/plugin1").is_none());
+        let again = member("team1", "plugin1");
+        assert!(!shares.contains(&again.share) && shares.iter().all(|share| share.team != again.share.team));
+        let known = teams.known.lock().unwrap();
+        let members = known.teams.values().map(|team| team.members.len()).sum::<usize>();
+        assert_eq!((known.teams.len(), members), (2, 2));
+        drop(known);
+        assert!(Arc::ptr_eq(&teams.find("a/stays").unwrap(), &stays));
     }
 }

@@ -103,6 +103,59 @@ fn who_has_had_least_begins_first_and_an_instance_that_waits_before_its_plugin_s
     assert_eq!(shares.begin().map(|(_, who)| who), Some("had less"));
 }
 
+/// One call of a plugin, from its wait to its end, in slices of these lengths.
+fn call(shares: &mut Shares<(), ()>, id: ShareId, slices: &[u64]) {
+    shares.wait(id, (), false);
+    assert_eq!(shares.begin(), Some((id, ())));
+    for slice in slices {
+        shares.push(id, ());
+        shares.pop().unwrap();
+        shares.charge(id, *slice);
+    }
+    shares.ended(id);
+}
+
+#[test]
+fn who_is_gone_is_forgotten() {
+    let mut shares = Shares::new(PLACES);
+    for number in 0..1_000 {
+        call(&mut shares, id(number % 7, number), &[5, 10]);
+        let known: usize = shares.teams.values().map(|team| team.plugins.len()).sum();
+        assert!(known <= 14, "{known} after {number}");
+    }
+    // A slice that is counted when the call is over already.
+    shares.charge(id(9, 9), 1);
+    call(&mut shares, id(0, 1_000), &[1_000_000]);
+    call(&mut shares, id(0, 1_001), &[1_000_000]);
+    call(&mut shares, id(1, 1_002), &[1]);
+    assert!(!shares.teams.contains_key(&9));
+}
+
+/// The opposite would be a plugin of many short calls that begins each of them in front of one that has had no more than it.
+#[test]
+fn who_comes_back_soon_is_known_by_what_it_has_had() {
+    let mut shares: Shares<&str, ()> = Shares::new(PLACES);
+    shares.push(id(0, 0), "long");
+    let mut turns = HashMap::new();
+    for _ in 0..100 {
+        shares.wait(id(0, 1), (), false);
+        shares.begin().unwrap();
+        shares.push(id(0, 1), "short");
+        // Until it had its slice.
+        loop {
+            let who = shares.pop().unwrap();
+            *turns.entry(who).or_insert(0) += 1;
+            shares.charge(id(0, usize::from(who == "short")), 1_000);
+            if who == "short" {
+                break;
+            }
+            shares.push(id(0, 0), who);
+        }
+        shares.ended(id(0, 1));
+    }
+    assert!(turns["long"] >= 98, "{turns:?}");
+}
+
 proptest! {
     /// Whatever comes and goes: the places are never exceeded, and as long as somebody waits and nobody has begun, somebody may.
     #[test]
