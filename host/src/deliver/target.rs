@@ -2,7 +2,8 @@
 //!
 //! Promises that what comes out has the base URL's scheme, host and port, and a path that begins with the base URL's path, under every
 //! way in which servers are known to read a path: percent-decoded once or several times, with backslashes as slashes (IIS), with path
-//! parameters cut off (`..;/`, Tomcat), with dot segments removed (RFC 3986, section 5.2.4). What might be read otherwise is refused, not mended.
+//! parameters cut off (`..;/`, Tomcat), with more bytes than a character needs (`%c0%ae`), with an encoded `?` or `#` as the end of the path, with dot
+//! segments removed (RFC 3986, section 5.2.4). What might be read otherwise is refused, not mended.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::Uri;
@@ -152,6 +153,10 @@ fn check_path(path: &str) -> Result<(), String> {
         }
         let slashes = count_slashes(&level);
         let decoded = decode(&level);
+        // Some decoders take `%c0%ae`, which is no UTF-8, for the dot that it would be if it were.
+        if std::str::from_utf8(&decoded).is_err() {
+            return Err("has an escape in it that is no UTF-8".to_owned());
+        }
         if count_slashes(&decoded) != slashes {
             return Err("has an encoded slash in it, which some servers take for a slash; put such a value into the query or the body".to_owned());
         }
@@ -184,9 +189,9 @@ fn count_slashes(bytes: &[u8]) -> usize {
     bytes.iter().filter(|byte| **byte == b'/').count()
 }
 
-/// A dot segment, with or without path parameters behind a semicolon.
+/// A dot segment, with or without what some servers cut off: path parameters behind a semicolon, and a query or a fragment where those were encoded.
 fn is_dots(segment: &[u8]) -> bool {
-    let name = segment.split(|byte| *byte == b';').next().unwrap_or_default();
+    let name = segment.split(|byte| matches!(byte, b';' | b'?' | b'#')).next().unwrap_or_default();
     name == b"." || name == b".."
 }
 
@@ -244,6 +249,8 @@ mod tests {
             ("https://h", "@evil.example/x", "https://h/@evil.example/x"),
             ("https://h", ":80@evil.example/", "https://h/:80@evil.example/"),
             ("https://h/api", "größe {1}|^", "https://h/api/gr%C3%B6%C3%9Fe%20%7B1%7D%7C%5E"),
+            ("https://h/api", "gr%c3%b6%c3%9fe%3f/b%23", "https://h/api/gr%c3%b6%c3%9fe%3f/b%23"),
+            ("https://h/api", "a?q=%e9", "https://h/api/a?q=%e9"),
             ("https://h/api", "a?q=ä \"<>", "https://h/api/a?q=%C3%A4%20%22%3C%3E"),
             ("https://h/api", "a.b/..c/...d/.e", "https://h/api/a.b/..c/...d/.e"),
             ("https://h/api", "100%25/a//b", "https://h/api/100%25/a//b"),
@@ -269,6 +276,18 @@ mod tests {
             "..;/b",
             "a/..;x=1/b",
             "%2e%2e;/b",
+            "..%3b/b",
+            "..%3fx",
+            "..%3Fx=1",
+            "a/.%2e%23",
+            "..%253fx",
+            "%c0%ae%c0%ae/x",
+            ".%c0%ae/x",
+            "%e0%80%ae./x",
+            "%25c0%25ae./x",
+            "a%c0%afb",
+            "a%ff",
+            "a%25e9",
             "a%2fb",
             "a%2Fb",
             "a%252fb",
@@ -325,6 +344,12 @@ mod tests {
             Just("%2f".to_owned()),
             Just("%5c".to_owned()),
             Just(";".to_owned()),
+            Just("%3f".to_owned()),
+            Just("%23".to_owned()),
+            Just("%c0%ae".to_owned()),
+            Just("%c0%af".to_owned()),
+            Just("%e0%80%ae".to_owned()),
+            Just("%c1%9c".to_owned()),
             Just("@evil.example".to_owned()),
             Just("http://evil.example".to_owned()),
             Just(":".to_owned()),
@@ -336,6 +361,25 @@ mod tests {
             any::<char>().prop_map(String::from),
         ];
         proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    /// UTF-8 as decoders read it that take the bits and do not look whether fewer bytes would have done (RFC 3629, section 10).
+    fn lenient(bytes: &[u8]) -> String {
+        let mut text = String::new();
+        let mut rest = bytes;
+        while let [first, tail @ ..] = rest {
+            let (length, bits) = match first {
+                0xc0..=0xdf => (1, first & 0x1f),
+                0xe0..=0xef => (2, first & 0x0f),
+                0xf0..=0xf7 => (3, first & 0x07),
+                _ => (0, *first),
+            };
+            let length = length.min(tail.len());
+            let code = tail[..length].iter().fold(u32::from(bits), |code, byte| code << 6 | u32::from(byte & 0x3f));
+            text.push(char::from_u32(code).unwrap_or('\u{fffd}'));
+            rest = &tail[length..];
+        }
+        text
     }
 
     proptest! {
@@ -354,23 +398,27 @@ mod tests {
                 prop_assert_eq!(read.username(), "");
                 prop_assert!(read.path() == "/api/v1" || read.path().starts_with("/api/v1/"), "{}", text);
                 prop_assert!(text.is_ascii() && !text.bytes().any(|byte| byte.is_ascii_control() || byte == b' '));
-                // The worst server: decodes until nothing changes, takes backslashes for slashes, cuts parameters, then removes dots.
+                // The worst servers: decode until nothing changes, take what is no UTF-8 for what it would be, and backslashes for slashes, cut parameters,
+                // then remove dots. Some of them take an encoded question mark for the end of the path, or an encoded hash.
                 let mut worst = joined.path().as_bytes().to_vec();
                 loop {
                     let next = decode(&worst);
                     if next == worst { break; }
                     worst = next;
                 }
-                let worst = String::from_utf8_lossy(&worst).replace('\\', "/");
-                let mut kept: Vec<&str> = Vec::new();
-                for segment in worst.split('/') {
-                    match segment.split(';').next().unwrap() {
-                        ".." => { kept.pop(); }
-                        "." => {}
-                        _ => kept.push(segment),
+                let worst = lenient(&worst).replace('\\', "/");
+                let cut = worst.split(['?', '#']).next().unwrap();
+                for path in [worst.as_str(), cut] {
+                    let mut kept: Vec<&str> = Vec::new();
+                    for segment in path.split('/') {
+                        match segment.split(';').next().unwrap() {
+                            ".." => { kept.pop(); }
+                            "." => {}
+                            _ => kept.push(segment),
+                        }
                     }
+                    prop_assert!(kept.starts_with(&["", "api", "v1"]), "{}", text);
                 }
-                prop_assert!(kept.starts_with(&["", "api", "v1"]), "{}", text);
             }
         }
     }
