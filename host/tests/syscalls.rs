@@ -1,5 +1,9 @@
 //! What a fresh instance costs the kernel: system calls that take the process's memory lock are what keeps more threads from being faster.
 //!
+//! The bound is on those that change mappings (mmap, munmap, mprotect, madvise and the like), which take that lock for themselves alone. Two that take it are
+//! not in it: `brk`, by which the allocator of the host's own memory grows, and one `ioctl` (`PAGEMAP_SCAN`) for each record, by which wasmtime asks which pages
+//! a guest has touched. That one shares the lock with its like; it is counted apart and printed.
+//!
 //! Counted by strace over a program that makes so many calls of a plugin, less what the same program does without them. The program is this
 //! test itself, started again.
 
