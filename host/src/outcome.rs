@@ -223,8 +223,13 @@ pub struct FailedRequest {
 pub enum Cause {
     /// This destination takes nothing at the moment: its breaker is open, its credential is refused, or too many wait for it already.
     Destination(Arc<str>),
-    /// This plugin faulted, and its `on_fault` is `hold`; released by its next version.
-    Plugin(Arc<str>),
+    /// This version of this plugin faulted, and its `on_fault` is `hold`; released as soon as another version serves.
+    Plugin {
+        /// The plugin's name.
+        name: Arc<str>,
+        /// The version that faulted, which need not be the one that serves by the time the record has ended.
+        version: Arc<str>,
+    },
     /// So many calls of this plugin take long and wait for CPU time that further records of it wait in their lanes; released as they end.
     Busy(Arc<str>),
     /// No plugin claims the key, and `[failures] unrouted` is `hold`; released by the next change of the routes.

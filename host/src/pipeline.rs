@@ -91,7 +91,7 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
                 self.metrics.failure(Some(plugin.name.as_str()), failure.reason);
                 if failure.reason.is_fault() && plugin.on_fault == OnFault::Hold {
                     tracing::warn!(%record, plugin = %plugin.name, reason = %failure.reason, "held the record's key until the plugin's next version: {}", failure.detail);
-                    return Outcome::Held(Cause::Plugin(plugin.name.shared()));
+                    return Outcome::Held(Cause::Plugin { name: plugin.name.shared(), version: Arc::clone(&plugin.version.0) });
                 }
                 self.give_up(record, &failure, Some(plugin)).await
             }

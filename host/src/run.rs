@@ -25,7 +25,6 @@ use crate::deliver::Deliver;
 use crate::lanes::{Job, LaneId, Lanes};
 use crate::outcome::{Cause, Outcome};
 use crate::pipeline::Pipeline;
-use crate::plugin::Version;
 use crate::record::{AssignmentId, Position, Record};
 use crate::settle::{Ledger, Mark, Opened, Settle};
 use crate::transform::Transform;
@@ -57,8 +56,6 @@ pub struct Run<S, T: Transform, D, K> {
     running: HashMap<LaneId, Running>,
     drains: Drains,
     parked_at: Instant,
-    /// The version at which a plugin's keys were held: only another one is worth a try.
-    held_at: HashMap<Arc<str>, Version>,
     commands: Commands,
     /// Whether there was an assignment, be it an empty one.
     joined: bool,
@@ -101,7 +98,6 @@ impl<S: Source, T: Transform, D: Deliver, K: Settle> Run<S, T, D, K> {
             running: HashMap::new(),
             drains: Drains::default(),
             parked_at: Instant::now(),
-            held_at: HashMap::new(),
             commands,
             joined: false,
         };
@@ -222,10 +218,11 @@ impl<S: Source, T: Transform, D: Deliver, K: Settle> Run<S, T, D, K> {
         match outcome {
             Outcome::Held(_) if self.drains.is_draining(assignment) => self.lanes.finish(lane),
             Outcome::Held(cause) => {
-                if let Cause::Plugin(name) = &cause {
-                    self.remember_fault(name);
+                self.lanes.hold(lane, job, cause.clone());
+                // The version that faulted may have been replaced while the record was in progress, and nothing changes after that.
+                if self.has_another_version(&cause) {
+                    self.lanes.release(&cause, usize::MAX);
                 }
-                self.lanes.hold(lane, job, cause);
             }
             Outcome::Delivered | Outcome::Skipped | Outcome::DeadLettered(_) => {
                 self.ledger.settle(job.ticket);
@@ -340,16 +337,11 @@ impl<S: Source, T: Transform, D: Deliver, K: Settle> Run<S, T, D, K> {
         }
     }
 
-    fn remember_fault(&mut self, name: &Arc<str>) {
-        if let Some(version) = self.serving(name) {
-            self.held_at.insert(Arc::clone(name), version);
-        }
-    }
-
-    /// The version of this plugin that serves.
-    fn serving(&self, name: &str) -> Option<Version> {
+    /// Whether the cause is a version's fault, and that version does not serve any more.
+    fn has_another_version(&self, cause: &Cause) -> bool {
+        let Cause::Plugin { name, version } = cause else { return false };
         let table = self.pipeline.routes.table();
-        table.iter().find(|(_, plugin)| plugin.name.as_str() == name).map(|(_, plugin)| plugin.version.clone())
+        !table.iter().any(|(_, plugin)| plugin.name.as_str() == &**name && plugin.version.0 == *version)
     }
 
     /// The routes have changed: what was held for want of a plugin, or of a better version of one, is handled anew.
@@ -360,7 +352,7 @@ impl<S: Source, T: Transform, D: Deliver, K: Settle> Run<S, T, D, K> {
                 // Relief comes by itself.
                 Cause::Destination(_) | Cause::Busy(_) => false,
                 Cause::Unrouted => true,
-                Cause::Plugin(name) => self.serving(name).as_ref() != self.held_at.get(name),
+                Cause::Plugin { .. } => self.has_another_version(&cause),
             };
             if try_again {
                 self.lanes.release(&cause, usize::MAX);
@@ -375,7 +367,7 @@ impl<S: Source, T: Transform, D: Deliver, K: Settle> Run<S, T, D, K> {
             let room = match &cause {
                 Cause::Destination(name) => self.pipeline.deliver.room(name),
                 Cause::Busy(name) => self.pipeline.transform.room(name),
-                Cause::Plugin(_) | Cause::Unrouted => continue,
+                Cause::Plugin { .. } | Cause::Unrouted => continue,
             };
             self.lanes.release(&cause, room);
         }
@@ -384,6 +376,11 @@ impl<S: Source, T: Transform, D: Deliver, K: Settle> Run<S, T, D, K> {
     fn obey(&mut self, (command, answer): (Command, oneshot::Sender<usize>)) {
         let released = match command {
             Command::Release(cause) => self.lanes.release(&cause, usize::MAX),
+            Command::ReleasePlugin(wanted) => {
+                let held = self.lanes.held().map(|(cause, _)| cause.clone());
+                let of_it: Vec<Cause> = held.filter(|cause| matches!(cause, Cause::Plugin { name, .. } if *name == wanted)).collect();
+                of_it.iter().map(|cause| self.lanes.release(cause, usize::MAX)).sum()
+            }
             Command::ReleaseKey(key) => {
                 let stays: Vec<AssignmentId> = self.ledger.assignments().map(|stay| stay.id).collect();
                 stays.into_iter().filter(|stay| self.lanes.release_key(*stay, key.as_bytes())).count()

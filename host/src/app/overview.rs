@@ -11,7 +11,7 @@ use crate::observe::status::{
 use crate::observe::{Answer, Release, Reloaded, Sources, Status};
 use crate::outcome::Cause;
 use crate::reload::{self, Watching};
-use crate::run::{Command, Control};
+use crate::run::{Command, Control, HeldLanes};
 
 /// How long an order to look at the plugins is waited for: a file that is still being written, and the compiling of a large component.
 const RELOAD_WITHIN: Duration = Duration::from_secs(60);
@@ -90,7 +90,7 @@ impl Sources for Overview {
             plugins: plugins.plugins.iter().map(plugin).collect(),
             destinations: self.deliver.status().into_iter().map(destination).collect(),
             partitions: run.partitions.into_iter().map(partition).collect(),
-            held: run.held.into_iter().map(|held| self::held(&held.cause, held.lanes)).collect(),
+            held: held(&run.held),
         }
     }
 
@@ -108,6 +108,7 @@ impl Sources for Overview {
             let command = match what {
                 Release::Key(key) => Command::ReleaseKey(key),
                 Release::Cause(cause) => Command::Release(cause),
+                Release::Plugin(name) => Command::ReleasePlugin(name),
             };
             self.running.get()?.control.ask(command).await
         })
@@ -168,14 +169,22 @@ fn partition(status: crate::run::PartitionStatus) -> PartitionStatus {
     }
 }
 
-fn held(cause: &Cause, keys: usize) -> HeldStatus {
-    let (cause, name) = match cause {
-        Cause::Destination(name) => ("destination", name.to_string()),
-        Cause::Plugin(name) => ("plugin", name.to_string()),
-        Cause::Busy(name) => ("busy", name.to_string()),
-        Cause::Unrouted => ("unrouted", String::new()),
-    };
-    HeldStatus { cause: cause.to_owned(), name, keys }
+/// What is held, by cause and name: the faults of a plugin are one cause to people, in whichever version they were.
+fn held(lanes: &[HeldLanes]) -> Vec<HeldStatus> {
+    let mut shown: Vec<HeldStatus> = Vec::new();
+    for HeldLanes { cause, lanes } in lanes {
+        let (cause, name) = match cause {
+            Cause::Destination(name) => ("destination", &**name),
+            Cause::Plugin { name, .. } => ("plugin", &**name),
+            Cause::Busy(name) => ("busy", &**name),
+            Cause::Unrouted => ("unrouted", ""),
+        };
+        match shown.iter_mut().find(|held| held.cause == cause && held.name == name) {
+            Some(held) => held.keys += lanes,
+            None => shown.push(HeldStatus { cause: cause.to_owned(), name: name.to_owned(), keys: *lanes }),
+        }
+    }
+    shown
 }
 
 fn millis(time: SystemTime) -> u64 {

@@ -50,6 +50,8 @@ pub enum Release {
     Key(String),
     /// All that is held for this cause.
     Cause(Cause),
+    /// All that is held for faults of this plugin, in whichever version.
+    Plugin(Arc<str>),
 }
 
 /// A running admin server. Ends when it is dropped.

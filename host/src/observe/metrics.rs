@@ -191,7 +191,7 @@ impl Metrics {
                 Outcome::Skipped => plugin.skipped.inc(),
                 Outcome::DeadLettered(_) => plugin.dead_lettered.inc(),
                 Outcome::Held(Cause::Destination(_)) => plugin.held_by_destination.inc(),
-                Outcome::Held(Cause::Plugin(_)) => plugin.held_by_plugin.inc(),
+                Outcome::Held(Cause::Plugin { .. }) => plugin.held_by_plugin.inc(),
                 Outcome::Held(Cause::Busy(_)) => plugin.held_as_busy.inc(),
                 Outcome::Held(Cause::Unrouted) => plugin.held_unrouted.inc(),
             };

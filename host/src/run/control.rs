@@ -1,5 +1,7 @@
 //! What the outside sees of the loop, and what it may ask of it.
 
+use std::sync::Arc;
+
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::lanes::Load;
@@ -50,6 +52,8 @@ pub struct HeldLanes {
 pub enum Command {
     /// Handle what is held for this cause anew.
     Release(Cause),
+    /// Handle what is held for faults of this plugin anew, in whichever version they were.
+    ReleasePlugin(Arc<str>),
     /// Handle what is held of this key anew, whatever the cause.
     ReleaseKey(String),
 }

@@ -199,6 +199,21 @@ async fn a_faulty_plugin_holds_its_keys_until_its_next_version() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_record_whose_fault_ends_after_its_version_was_replaced_is_given_to_the_one_that_serves() {
+    let broker = log(&["a:1", "a:1"]);
+    let host = Host::start(&broker, 1 << 20, send_one);
+    // It asks for one round after the other, and faults when it has had ten of them.
+    serve(&host.pipeline.routes, "2", send_one, OnFault::Hold, true);
+    host.destinations.mood("a", Mood::Answers(500, Duration::from_secs(1)));
+    host.prompter.say(broker.assigned(1));
+    host.prompter.say(broker.fetch(1));
+    host.until("it is under way", |host| !host.sent().is_empty()).await;
+    serve(&host.pipeline.routes, "1", |_| Ok(Verdict::Skip("nothing to do".into())), OnFault::Hold, false);
+    host.until_committed(2).await;
+    host.shut_down().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn records_of_a_busy_plugin_wait_in_their_lanes_and_come_in_order() {
     let broker = log(&["a:1", "a:1", "a:2", "a:2"]);
     let host = Host::start(&broker, 1 << 20, send_one);
@@ -228,7 +243,7 @@ async fn a_person_can_release_a_key() {
     let calls = || host.pipeline.routes.find(Some("a:1")).unwrap().tally.read().0;
     assert_eq!(host.control.ask(Command::ReleaseKey("a:1".into())).await, Some(1));
     host.until("it was tried again", |_| calls() == 3).await;
-    assert_eq!(host.control.ask(Command::Release(Cause::Plugin("all".into()))).await, Some(2));
+    assert_eq!(host.control.ask(Command::ReleasePlugin("all".into())).await, Some(2));
     host.until("both were tried again", |_| calls() == 5).await;
     host.shut_down().await;
 }

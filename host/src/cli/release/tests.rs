@@ -31,10 +31,7 @@ async fn what_is_named_reaches_the_host() {
     let command = Command::try_parse_from(["keyway", "--unrouted"]).unwrap().release;
     let error = ask(&served.admin(None), &command.what, false, |_| ()).await.unwrap_err();
     assert!(error.to_string().contains("does not take records"), "{error}");
-    let asked = [
-        observe::Release::Key("a key&b=é:1".into()),
-        observe::Release::Cause(Cause::Plugin("payments/refund".into())),
-        observe::Release::Cause(Cause::Unrouted),
-    ];
+    let asked =
+        [observe::Release::Key("a key&b=é:1".into()), observe::Release::Plugin("payments/refund".into()), observe::Release::Cause(Cause::Unrouted)];
     assert_eq!(*served.host.released.lock().unwrap(), asked);
 }

@@ -180,7 +180,7 @@ fn asked_for(parameters: HashMap<String, String>) -> Result<Release, String> {
     match name.as_str() {
         "key" => Ok(Release::Key(value)),
         "destination" => Ok(Release::Cause(Cause::Destination(value.into()))),
-        "plugin" => Ok(Release::Cause(Cause::Plugin(value.into()))),
+        "plugin" => Ok(Release::Plugin(value.into())),
         "unrouted" => Ok(Release::Cause(Cause::Unrouted)),
         other => Err(format!("`{}` is not known; {ACCEPTED}", other.escape_debug())),
     }

@@ -139,7 +139,7 @@ fn orders_reach_the_host() {
     let expected = [
         Release::Key("order:1".into()),
         Release::Cause(Cause::Destination("ledger".into())),
-        Release::Cause(Cause::Plugin("payments/refund".into())),
+        Release::Plugin("payments/refund".into()),
         Release::Cause(Cause::Unrouted),
     ];
     assert_eq!(released, expected);
