@@ -165,6 +165,9 @@ impl Tally {
     }
 }
 
+/// Bytes of a component, at most. componentize-py with a whole CPython makes 18 MB.
+pub const COMPONENT_MAX: usize = 32 << 20;
+
 /// A component with its sidecar, as found in the directory, before anything of it is trusted.
 #[derive(Debug, Clone)]
 pub struct Candidate {

@@ -166,7 +166,6 @@ impl<L: Load, R: Rehearse<L::Code>> Gate<L, R> {
         let limits = limits(&sidecar.limits, &grant)?;
         // What the sidecar alone can settle is settled before anything is compiled.
         let from_sidecar = sidecar.keys.as_deref().map(|keys| claims(keys, &grant)).transpose()?;
-        let cases = parse_cases(&inputs.cases)?;
         let on_fault = sidecar.on_fault;
         let candidate = Candidate { name: name.clone(), version: inputs.version.clone(), component: inputs.component, sidecar, limits };
         let loaded = self.load.load(&candidate).await?;
@@ -179,9 +178,11 @@ impl<L: Load, R: Rehearse<L::Code>> Gate<L, R> {
         };
         let tally = Tally::with_alarm(Arc::clone(&self.alarm));
         let plugin = Plugin { name: name.clone(), version: inputs.version, keys, on_fault, grant, limits, sees_replies, tally, code };
-        for (case, parsed) in &cases {
-            self.rehearse(&plugin, parsed).await.map_err(|why| Refusal {
-                cause: format!("its own case `{case}` fails: {why}"),
+        for (name, text) in &inputs.cases {
+            // One at a time: a megabyte of JSON can become twenty when it is parsed.
+            let case = Case::parse(text).map_err(|why| Refusal { cause: format!("its case `{name}` cannot be read: {why}"), hint: None })?;
+            self.rehearse(&plugin, &case).await.map_err(|why| Refusal {
+                cause: format!("its own case `{name}` fails: {why}"),
                 hint: Some("mend the plugin, or the case if it expects the wrong thing".into()),
             })?;
         }
@@ -202,14 +203,6 @@ impl<L: Load, R: Rehearse<L::Code>> Gate<L, R> {
 /// `NAME` without its team.
 fn own_name(name: &PluginName) -> &str {
     name.as_str().rsplit('/').next().unwrap_or(name.as_str())
-}
-
-fn parse_cases(texts: &[(String, String)]) -> Result<Vec<(String, Case)>, Refusal> {
-    let parsed = texts.iter().map(|(name, text)| match Case::parse(text) {
-        Ok(case) => Ok((name.clone(), case)),
-        Err(why) => Err(Refusal { cause: format!("its case `{name}` cannot be read: {why}"), hint: None }),
-    });
-    parsed.collect()
 }
 
 /// The patterns that are claimed, if the team's grant covers them all.

@@ -9,14 +9,12 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::scan::{Found, Input, Role, Stamp, outside};
-use crate::plugin::{Refusal, Version};
+use crate::plugin::{COMPONENT_MAX, Refusal, Version};
 
-/// Bytes of a component. The largest that language toolchains emit today carry a Python interpreter and stay below half of it.
-const MAX_COMPONENT: u64 = 128 << 20;
 /// Bytes of a sidecar, a signature, a case. Written by people, or a few lines; arbitrary beyond that.
 const MAX_TEXT: u64 = 1 << 20;
-/// Cases of a plugin, so that a gate stays short. Arbitrary.
-const MAX_CASES: usize = 200;
+/// Bytes of all of a plugin's cases together, which are in memory while it is examined. Arbitrary; many times what people write.
+const MAX_CASES: usize = 4 << 20;
 
 /// All that a plugin's files hold.
 #[derive(Debug, Clone)]
@@ -66,18 +64,22 @@ pub(super) enum Unread {
 pub(super) fn read(found: &Found) -> Result<Inputs, Unread> {
     let files = found.inputs.as_ref().map_err(|refusal| Unread::Refused(refusal.clone()))?;
     let (mut component, mut sidecar, mut signature, mut cases) = (None, None, None, Vec::new());
+    let mut room = MAX_CASES;
     for file in files {
         let bytes = read_file(file)?;
         match &file.role {
             Role::Component => component = Some(bytes),
             Role::Sidecar => sidecar = Some(text(file, bytes)?),
             Role::Signature => signature = Some(text(file, bytes)?),
-            Role::Case(name) => cases.push((name.clone(), text(file, bytes)?)),
+            Role::Case(name) => {
+                let Some(left) = room.checked_sub(bytes.len()) else {
+                    let cause = format!("its cases have more than {} MiB together", MAX_CASES >> 20);
+                    return Err(Unread::Refused(Refusal { cause, hint: Some("make them smaller".into()) }));
+                };
+                room = left;
+                cases.push((name.clone(), text(file, bytes)?));
+            }
         }
-    }
-    if cases.len() > MAX_CASES {
-        let cause = format!("{} cases; at most {MAX_CASES} are accepted", cases.len());
-        return Err(Unread::Refused(Refusal { cause, hint: None }));
     }
     let Some(component) = component else { return Err(Unread::Moved) };
     let version = version_of(&component, sidecar.as_deref());
@@ -112,11 +114,14 @@ fn text(file: &Input, bytes: Vec<u8>) -> Result<String, Unread> {
 }
 
 fn read_file(input: &Input) -> Result<Vec<u8>, Unread> {
-    let cap = if input.role == Role::Component { MAX_COMPONENT } else { MAX_TEXT };
+    let (cap, mend) = match input.role {
+        Role::Component => (COMPONENT_MAX as u64, Some("strip debug information, or leave out what the plugin does not use")),
+        _ => (MAX_TEXT, None),
+    };
     let path = &input.path;
     let too_large = |length: u64| {
         let cause = format!("`{}` has {length} bytes; at most {cap} are accepted", path.display());
-        Unread::Refused(Refusal { cause, hint: None })
+        Unread::Refused(Refusal { cause, hint: mend.map(str::to_owned) })
     };
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => Unread::Moved,
@@ -206,6 +211,42 @@ fn leb128(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reload::scan::look;
+
+    fn read_only_plugin(root: &Path) -> Result<Inputs, Unread> {
+        read(look(root).plugins.values().next().unwrap())
+    }
+
+    fn cause(unread: Unread) -> String {
+        match unread {
+            Unread::Refused(refusal) => refusal.cause,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_larger_than_the_gate_takes_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = File::create(folder.path().join("a.wasm")).unwrap();
+        file.set_len(COMPONENT_MAX as u64 + 1).unwrap();
+        let cause = cause(read_only_plugin(folder.path()).unwrap_err());
+        assert!(cause.ends_with("has 33554433 bytes; at most 33554432 are accepted"), "{cause}");
+    }
+
+    #[test]
+    fn the_cases_of_a_plugin_have_one_bound_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        std::fs::write(root.join("a.wasm"), b"\0asm\x0d\0\x01\0").unwrap();
+        std::fs::create_dir(root.join("a.cases")).unwrap();
+        std::fs::write(root.join("a.cases/0.json"), vec![b' '; MAX_TEXT as usize]).unwrap();
+        for case in 1..4 {
+            std::fs::hard_link(root.join("a.cases/0.json"), root.join(format!("a.cases/{case}.json"))).unwrap();
+        }
+        assert_eq!(read_only_plugin(root).unwrap().cases.len(), 4);
+        std::fs::write(root.join("a.cases/4.json"), b" ").unwrap();
+        assert_eq!(cause(read_only_plugin(root).unwrap_err()), "its cases have more than 4 MiB together");
+    }
 
     #[test]
     fn a_file_that_is_cut_off_anywhere_is_told_from_a_whole_one() {

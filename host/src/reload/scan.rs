@@ -1,5 +1,7 @@
 //! One look at the directory: what lies there, with no memory of earlier looks and without reading a file.
 
+mod files;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
 use std::io;
@@ -10,6 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+use self::files::{Folder, Kind};
+pub(super) use self::files::{is_on_the_way, outside};
 use crate::plugin::{DEFAULT_TEAM, PluginName, Refusal};
 
 /// What one look saw.
@@ -176,52 +180,6 @@ pub(super) fn look_at(root: &Path, names: BTreeSet<PluginName>) -> Look {
 const COMPONENT: &str = ".wasm";
 const CASES: &str = ".cases";
 
-/// A folder of plugins.
-struct Folder {
-    path: PathBuf,
-    /// The same with all links resolved; links in it may not lead out of it.
-    boundary: Arc<Path>,
-    entries: Vec<(String, Kind)>,
-}
-
-/// What an entry of a folder is, as the listing itself tells.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    File,
-    Folder,
-    /// A link, or something else of which only a closer look tells what it is.
-    Other,
-}
-
-impl Folder {
-    fn open(path: &Path) -> io::Result<Folder> {
-        Ok(Folder { entries: list(path)?, boundary: fs::canonicalize(path)?.into(), path: path.to_owned() })
-    }
-
-    fn kind(&self, name: &str) -> Option<Kind> {
-        let at = self.entries.binary_search_by(|(entry, _)| entry.as_str().cmp(name)).ok()?;
-        Some(self.entries[at].1)
-    }
-
-    /// A file of the folder, if it is there and may be read. What is not listed need not be asked for, and what is listed as a file need not be
-    /// resolved: that makes a look at a thousand plugins cheap.
-    fn input(&self, name: &str, role: Role) -> Result<Option<Input>, Refusal> {
-        let Some(kind) = self.kind(name) else { return Ok(None) };
-        if kind == Kind::File {
-            let path = self.boundary.join(name);
-            match fs::symlink_metadata(&path) {
-                Ok(metadata) if metadata.is_file() => {
-                    return Ok(Some(Input { role, path, boundary: Arc::clone(&self.boundary), stamp: Stamp::of(&metadata) }));
-                }
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                Err(error) => return Err(refusal(&self.path.join(name), &error)),
-            }
-        }
-        resolve(&self.path.join(name), role, &self.boundary)
-    }
-}
-
 impl Look {
     fn wants(&self, name: &PluginName) -> bool {
         self.only.as_ref().is_none_or(|only| only.contains(name))
@@ -318,10 +276,11 @@ impl Look {
             inputs.extend(folder.input(&format!("{name}{end}"), role)?);
         }
         let cases = format!("{name}{CASES}");
-        if folder.kind(&cases).is_some() {
-            let path = folder.path.join(cases);
-            self.watch(&path);
-            inputs.extend(case_files(&path, &folder.boundary)?);
+        if folder.kind(&cases).is_some()
+            && let Some(resolved) = folder.folder(&cases)?
+        {
+            self.watch(&folder.path.join(&cases));
+            inputs.extend(files::cases(&resolved, &folder.boundary)?);
         }
         Ok(inputs)
     }
@@ -334,73 +293,6 @@ impl Look {
             self.problem(path, "the link leads to nothing", None);
         }
     }
-}
-
-fn case_files(folder: &Path, boundary: &Arc<Path>) -> Result<Vec<Input>, Refusal> {
-    let entries = match list(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(refusal(folder, &error)),
-    };
-    let files = entries.into_iter().filter(|(name, _)| name.ends_with(".json"));
-    let inputs = files.map(|(name, _)| resolve(&folder.join(&name), Role::Case(name), boundary));
-    inputs.filter_map(Result::transpose).collect()
-}
-
-/// A file with all links followed, if it is there and may be read.
-fn resolve(path: &Path, role: Role, boundary: &Arc<Path>) -> Result<Option<Input>, Refusal> {
-    let resolved = fs::canonicalize(path).and_then(|resolved| Ok((fs::metadata(&resolved)?, resolved)));
-    match resolved {
-        Ok((_, resolved)) if !resolved.starts_with(boundary) => Err(outside(path, &resolved)),
-        Ok((metadata, _)) if !metadata.is_file() => Err(Refusal { cause: format!("`{}` is not a regular file", path.display()), hint: None }),
-        Ok((metadata, path)) => Ok(Some(Input { role, path, boundary: Arc::clone(boundary), stamp: Stamp::of(&metadata) })),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(refusal(path, &error)),
-    }
-}
-
-/// The refusal of a link that leads away.
-pub(super) fn outside(path: &Path, target: &Path) -> Refusal {
-    Refusal {
-        cause: format!("`{}` is a link that leads out of its folder, to `{}`", path.display(), target.display()),
-        hint: Some("copy the file into the folder; links are followed within it only".into()),
-    }
-}
-
-fn refusal(path: &Path, error: &io::Error) -> Refusal {
-    Refusal { cause: format!("failed to read `{}`: {error}", path.display()), hint: None }
-}
-
-/// Entries of one folder, so that a team cannot fill the host's memory with names. Arbitrary; many times what a team has.
-const MOST_ENTRIES: usize = 20_000;
-
-/// The names in a folder, sorted, without those that editors, copiers and ConfigMap volumes use on the way.
-fn list(folder: &Path) -> io::Result<Vec<(String, Kind)>> {
-    let mut entries = Vec::new();
-    for (count, entry) in fs::read_dir(folder)?.enumerate() {
-        if count >= MOST_ENTRIES {
-            return Err(io::Error::other(format!("it holds more than {MOST_ENTRIES} entries")));
-        }
-        let entry = entry?;
-        // A name that is not UTF-8 can be no plugin's (see `is_name`).
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        if name.starts_with('.') || is_on_the_way(&name) {
-            continue;
-        }
-        let kind = match entry.file_type() {
-            Ok(kind) if kind.is_file() => Kind::File,
-            Ok(kind) if kind.is_dir() => Kind::Folder,
-            _ => Kind::Other,
-        };
-        entries.push((name, kind));
-    }
-    entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-    Ok(entries)
-}
-
-/// Whether a name is one that tools give to a file while they write it.
-pub(super) fn is_on_the_way(name: &str) -> bool {
-    [".tmp", ".part", ".swp", "~"].iter().any(|end| name.ends_with(end))
 }
 
 /// Names go into metrics, headers and paths, so they hold nothing that needs quoting there.

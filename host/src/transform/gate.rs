@@ -7,10 +7,8 @@ use wasmtime::Engine;
 
 use super::bindings::{PACKAGE, VERSION};
 use super::{closed, engine, inert};
-use crate::plugin::{Refusal, Tier};
+use crate::plugin::{COMPONENT_MAX, Refusal, Tier};
 
-/// Bytes of a component. componentize-py with a whole CPython makes 18 MB.
-const SIZE_MAX: usize = 32 << 20;
 /// Functions of a component; CPython has 12,000.
 const FUNCTIONS_MAX: u32 = 100_000;
 /// Bytes of one function. Compiling takes more than linear time, and memory, in the size of a function; CPython's largest is some 100 KB.
@@ -70,8 +68,8 @@ fn check_kind(bytes: &[u8]) -> Result<(), Refusal> {
     if bytes.is_empty() {
         return Err(refusal("the file is empty", "it may still be being copied: copy it under another name and rename it into place"));
     }
-    if bytes.len() > SIZE_MAX {
-        let (size, max) = (bytes.len() >> 20, SIZE_MAX >> 20);
+    if bytes.len() > COMPONENT_MAX {
+        let (size, max) = (bytes.len() >> 20, COMPONENT_MAX >> 20);
         return Err(refusal(
             format!("the file is {size} MiB, more than the {max} MiB that a component may have"),
             "strip debug information, or leave out what the plugin does not use",

@@ -1,5 +1,6 @@
 use std::os::unix::fs::symlink;
 
+use super::files::MOST_ENTRIES;
 use super::*;
 use crate::reload::fake::write;
 
@@ -82,6 +83,23 @@ fn old_files_are_told_from_new_ones() {
     let long_ago = Stamp { device: 0, inode: 0, length: 0, modified: (0, 0), changed: (0, 0) };
     assert!(long_ago.older_than(Duration::from_secs(2)));
     assert!(!Stamp { modified: (i64::MAX, 0), ..long_ago }.older_than(Duration::from_secs(2)), "another machine's clock is ahead");
+}
+
+#[test]
+fn more_cases_than_a_gate_runs_are_refused_unread() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    write(&root.join("a.wasm"), b"x");
+    write(&root.join("a.cases/0.json"), b"{}");
+    for at in 1..=200 {
+        fs::hard_link(root.join("a.cases/0.json"), root.join(format!("a.cases/{at}.json"))).unwrap();
+    }
+    let first = look(root);
+    let refusal = first.plugins.values().next().unwrap().inputs.as_ref().unwrap_err();
+    assert!(refusal.cause.ends_with("a.cases` holds 201 cases; at most 200 are accepted"), "{refusal:?}");
+    assert!(first.folders.contains_key(&root.join("a.cases")), "that one is taken away is noticed");
+    fs::remove_file(root.join("a.cases/0.json")).unwrap();
+    assert_eq!(look(root).plugins.values().next().unwrap().inputs.as_ref().unwrap().len(), 201);
 }
 
 #[test]

@@ -15,7 +15,7 @@ impl<C> Slots<C> {
     /// Lets in what passed during the first pass, once all of it has been examined. To be called after a look that saw the directory: that it
     /// is not there (yet) does not mean that there are no plugins.
     pub(in super::super) fn finish_first(&mut self, now: Instant) {
-        let waiting = |slot: &Slot<C>| matches!(slot.step, Step::Settling { .. } | Step::Examined(_));
+        let waiting = |slot: &Slot<C>| slot.step != Step::Idle;
         if self.slots.values().any(waiting) {
             return;
         }

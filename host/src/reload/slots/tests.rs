@@ -130,6 +130,27 @@ fn files_that_are_touched_for_ever_are_examined_all_the_same() {
 }
 
 #[test]
+fn what_is_half_copied_at_the_start_is_waited_for_until_it_is_given_up() {
+    for grows in [true, false] {
+        let mut bench = Bench { slots: Slots::default(), now: Instant::now() };
+        let incomplete = || Outcome::Incomplete(Version("0".into()), refusal());
+        assert_eq!(bench.look(&[("a", 1)]), ["a"]);
+        bench.examined("a", incomplete());
+        bench.slots.finish_first(bench.now);
+        assert!(!bench.slots.is_ready(), "its records would be given up as unrouted");
+        if grows {
+            bench.deploy(&[("a", 2)], "a", passed("a", 1, &["a"]));
+        } else {
+            assert_eq!(bench.after(GIVE_UP).look(&[("a", 1)]), ["a"]);
+            bench.examined("a", incomplete());
+        }
+        bench.slots.finish_first(bench.now);
+        assert!(bench.slots.is_ready());
+        assert_eq!(bench.serving().len(), usize::from(grows));
+    }
+}
+
+#[test]
 fn a_file_that_ends_in_the_middle_is_refused_when_it_stops_growing() {
     let mut bench = Bench::new();
     let incomplete = || Outcome::Incomplete(Version("0".into()), refusal());

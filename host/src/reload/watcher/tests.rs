@@ -254,6 +254,18 @@ async fn its_own_cases_are_run_before_a_version_serves() {
 }
 
 #[tokio::test]
+async fn cases_are_read_one_after_the_other() {
+    let failing = br#"{ "message": {}, "expect": { "skip": "other words" } }"#;
+    let host = Host::with(&[("order.wasm", &component("v1")), ("order.cases/1.json", failing), ("order.cases/2.json", b"no JSON")]).await;
+    assert_eq!(host.reaches("order", State::Refused).await, "its own case `1.json` fails: skip says `v1`, expected is `other words`");
+    write(&host.root.join("order.cases/1.json"), br#"{ "message": {}, "expect": { "skip": true } }"#);
+    host.until("the next is read", |status| {
+        status.plugin("order").versions[0].reason.as_deref().is_some_and(|why| why.starts_with("its case `2.json`"))
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn links_and_pipes_lead_nowhere() {
     let host = Host::start(|root| {
         write(&root.with_file_name("secret"), &component("secret"));
@@ -266,6 +278,9 @@ async fn links_and_pipes_lead_nowhere() {
         write(&root.join("payments/own.wasm"), &component("keys payment:own"));
         symlink("../order.wasm", root.join("payments/stolen.wasm")).unwrap();
         symlink("..", root.join("away")).unwrap();
+        write(&root.join("payments/cased.wasm"), &component("keys payment:cased"));
+        write(&root.with_file_name("others").join("secret.json"), b"{}");
+        symlink("../../others", root.join("payments/cased.cases")).unwrap();
         let made = std::process::Command::new("mkfifo").arg(root.join("pipe.wasm")).status().unwrap();
         assert!(made.success());
     });
@@ -273,6 +288,8 @@ async fn links_and_pipes_lead_nowhere() {
     assert!(host.reaches("outside", State::Refused).await.contains("leads out of its folder"));
     assert!(host.reaches("payments/stolen", State::Refused).await.contains("leads out of its folder"));
     assert!(host.reaches("pipe", State::Refused).await.ends_with("is not a regular file"));
+    let cases = host.reaches("payments/cased", State::Refused).await;
+    assert!(cases.contains("cased.cases` is a link that leads out of its folder") && !cases.contains("secret"), "{cases}");
     assert_eq!(host.code("inside").as_deref(), Some("v1"));
     assert_eq!(host.code("payments/own").as_deref(), Some("keys payment:own"));
     let status = host.handle.status();
