@@ -41,7 +41,7 @@ impl Host {
     fn start(root: &Path, sandbox: &Arc<Sandbox>) -> Host {
         let routes = Arc::<Routes<Component>>::default();
         let table = Arc::clone(&routes);
-        let grant = Grant { team: "default".into(), keys: vec!["*".into()], destinations: vec!["*".into()], limits: Limits::default() };
+        let grant = Grant::everything("default", Limits::default());
         let teams = BTreeMap::from([(Arc::from("default"), Arc::new(grant))]);
         let setup = Setup { directory: root.to_owned(), teams, trusted_keys: TrustedKeys::default() };
         let publish = move |plugins: &[Arc<Plugin<Component>>]| assert!(table.serve(plugins).is_empty());

@@ -361,7 +361,7 @@ pub(crate) fn serve(routes: &Routes<Code>, version: &str, code: Code, on_fault: 
         version: Version(version.into()),
         keys: vec!["*".parse().unwrap()],
         on_fault,
-        grant: Arc::new(Grant { team: "default".into(), keys: vec!["*".into()], destinations: vec!["*".into()], limits }),
+        grant: Arc::new(Grant::everything("default", limits)),
         limits,
         sees_replies,
         tally: Tally::default(),

@@ -109,7 +109,7 @@ impl<C> Plugin<C> {
     /// A candidate that was loaded outside any directory, to be tried out by itself: it claims every key, and its team may name every destination.
     pub fn alone(candidate: Candidate, code: C, sees_replies: bool) -> Plugin<C> {
         let Candidate { name, version, component: _, sidecar, limits } = candidate;
-        let grant = Grant { team: name.team().into(), keys: vec!["*".to_owned()], destinations: vec!["*".to_owned()], limits };
+        let grant = Grant::everything(name.team(), limits);
         Plugin {
             name,
             version,

@@ -72,7 +72,7 @@ async fn load(name: &str) -> Loaded<Component> {
 async fn plugin(name: &str) -> Plugin<Component> {
     let candidate = candidate(name);
     let loaded = SANDBOX.load(&candidate).await.unwrap();
-    let grant = Grant { team: "default".into(), keys: vec!["*".to_owned()], destinations: vec!["orders".to_owned()], limits: limits() };
+    let grant = Grant { destinations: vec!["orders".to_owned()], ..Grant::everything("default", limits()) };
     Plugin { grant: Arc::new(grant), ..Plugin::alone(candidate, loaded.code, loaded.sees_replies) }
 }
 

@@ -70,7 +70,7 @@ struct Host {
 const DEADLINE: Duration = Duration::from_secs(60);
 
 fn setup(directory: &Path) -> Setup {
-    let grant = Grant { team: "default".into(), keys: vec!["*".into()], destinations: vec!["*".into()], limits: Limits::default() };
+    let grant = Grant::everything("default", Limits::default());
     Setup { directory: directory.to_owned(), teams: BTreeMap::from([(Arc::from("default"), Arc::new(grant))]), trusted_keys: TrustedKeys::default() }
 }
 

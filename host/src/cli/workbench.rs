@@ -136,7 +136,7 @@ fn instead(plugin: &str) -> String {
 }
 
 fn everything(team: &str) -> Grant {
-    Grant { team: team.into(), keys: vec!["*".into()], destinations: vec!["*".into()], limits: Limits::default() }
+    Grant::everything(team, Limits::default())
 }
 
 #[cfg(test)]

@@ -46,6 +46,11 @@ impl Report {
         }
     }
 
+    /// The file.
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// The folder of the file, which relative paths in it start from.
     pub(super) fn folder(&self) -> PathBuf {
         self.file.parent().unwrap_or(Path::new("")).to_owned()

@@ -19,7 +19,7 @@ pub(super) fn teams(root: &mut Section<'_>, destinations: &Destinations, report:
         teams.insert(Arc::clone(&grant.team), Arc::new(grant));
     }
     // Who may put files at the top of the directory is trusted with all that is configured; teams exist to trust with less.
-    let everything = || Grant { team: DEFAULT_TEAM.into(), keys: vec!["*".into()], destinations: vec!["*".into()], limits: Limits::default() };
+    let everything = || Grant { file: report.file().into(), ..Grant::everything(DEFAULT_TEAM, Limits::default()) };
     teams.entry(DEFAULT_TEAM.into()).or_insert_with(|| Arc::new(everything()));
     teams
 }
@@ -48,7 +48,13 @@ fn team(name: &str, field: &Field<'_>, destinations: &Destinations, report: &mut
     let limits = limits(&mut section, report);
     section.finish(report);
     let otherwise = || if name == DEFAULT_TEAM { vec!["*".to_owned()] } else { Vec::new() };
-    Grant { team: name.into(), keys: keys.unwrap_or_else(otherwise), destinations: named.unwrap_or_else(otherwise), limits }
+    Grant {
+        team: name.into(),
+        keys: keys.unwrap_or_else(otherwise),
+        destinations: named.unwrap_or_else(otherwise),
+        limits,
+        file: report.file().into(),
+    }
 }
 
 /// A team is granted what is written, so both have to be; only the team `default` has all unless less is written.

@@ -1,5 +1,6 @@
 //! What a team's plugins may do, and whether a claim or a verdict keeps to it.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::limits::Size;
@@ -17,9 +18,17 @@ pub struct Grant {
     pub destinations: Vec<String>,
     /// The most that one of its plugins may be given, and what it gets unless its sidecar wishes for less.
     pub limits: Limits,
+    /// The configuration file in which that stands, or would.
+    pub file: Arc<Path>,
 }
 
 impl Grant {
+    /// All keys and all destinations, where no configuration says less.
+    pub fn everything(team: &str, limits: Limits) -> Grant {
+        let all = || vec!["*".to_owned()];
+        Grant { team: team.into(), keys: all(), destinations: all(), limits, file: Path::new("keyway.toml").into() }
+    }
+
     /// Whether a claim of this pattern lies within one of the granted ones. Two granted patterns never add up: with exact texts and prefixes
     /// alone, what neither covers by itself they do not cover together either, short of listing every next character.
     pub fn may_claim(&self, claim: &Pattern) -> bool {
@@ -38,7 +47,7 @@ impl Grant {
     /// What to write, and where, so that this destination is granted too.
     fn line(&self, destination: &str) -> String {
         let all: Vec<String> = self.destinations.iter().map(String::as_str).chain([destination]).map(|text| format!("{text:?}")).collect();
-        format!("write `destinations = [{}]` under `[teams.{}]` in keyway.toml", all.join(", "), self.team)
+        format!("write `destinations = [{}]` under `[teams.{}]` in `{}`", all.join(", "), self.team, self.file.display())
     }
 }
 
@@ -78,7 +87,7 @@ fn raise(name: &str, room: bool, grant: &Grant) -> String {
     if room {
         format!("raise `{name}` under `[limits]` in the plugin's sidecar")
     } else {
-        format!("raise `limits.{name}` of `[teams.{}]` in keyway.toml", grant.team)
+        format!("raise `limits.{name}` of `[teams.{}]` in `{}`", grant.team, grant.file.display())
     }
 }
 

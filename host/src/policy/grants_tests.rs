@@ -5,7 +5,13 @@ use crate::outcome::Body;
 
 fn grant(keys: &[&str], destinations: &[&str]) -> Grant {
     let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-    Grant { team: "payments".into(), keys: own(keys), destinations: own(destinations), limits: Limits::default() }
+    Grant {
+        team: "payments".into(),
+        keys: own(keys),
+        destinations: own(destinations),
+        limits: Limits::default(),
+        file: Path::new("/etc/bridge.toml").into(),
+    }
 }
 
 fn request(destination: &str) -> Request {
@@ -25,7 +31,7 @@ fn a_destination_that_is_not_granted_is_denied() {
     assert_eq!(
         failed_with(check(&[request("ledger"), request("orders")])),
         "denied: names the destination `orders`, which the team `payments` is not granted; \
-         write `destinations = [\"ledger\", \"mail-*\", \"orders\"]` under `[teams.payments]` in keyway.toml"
+         write `destinations = [\"ledger\", \"mail-*\", \"orders\"]` under `[teams.payments]` in `/etc/bridge.toml`"
     );
     let failure = check(&[request("ledger"), request("ledge\n")]).unwrap_err();
     assert!(failure.detail.contains(r"`ledge\n`"), "{}", failure.detail);
@@ -39,7 +45,7 @@ fn too_much_is_refused_and_says_where_to_allow_more() {
     let many = vec![request("a"); 21];
     assert_eq!(
         failed_with(check_requests(&grant, &grant.limits, &many)),
-        "output: returned 21 requests, and 20 are its limit; raise `limits.requests` of `[teams.payments]` in keyway.toml"
+        "output: returned 21 requests, and 20 are its limit; raise `limits.requests` of `[teams.payments]` in `/etc/bridge.toml`"
     );
     let own = Limits { requests: 2, ..grant.limits };
     assert!(failed_with(check_requests(&grant, &own, &many)).ends_with("raise `requests` under `[limits]` in the plugin's sidecar"));

@@ -76,7 +76,7 @@ impl Rehearse<String> for FakeCalls {
 /// A setup with the teams `default` (everything) and `payments` (`payment:*`).
 pub(super) fn setup(directory: &Path, trusted_keys: TrustedKeys) -> Setup {
     let grant = |team: &str, key: &str| {
-        let grant = Grant { team: team.into(), keys: vec![key.into()], destinations: vec!["*".into()], limits: Limits::default() };
+        let grant = Grant { keys: vec![key.into()], ..Grant::everything(team, Limits::default()) };
         (Arc::from(team), Arc::new(grant))
     };
     let teams = BTreeMap::from([grant("default", "*"), grant("payments", "payment:*")]);

@@ -214,7 +214,8 @@ fn claims(keys: &[String], grant: &Grant) -> Result<Vec<Pattern>, Refusal> {
         if !grant.may_claim(&claim) {
             let team = &grant.team;
             let line: Vec<String> = grant.keys.iter().chain([key]).map(|key| format!("{key:?}")).collect();
-            let hint = format!("add `keys = [{}]` to `[teams.{team}]` in keyway.toml, or claim other keys in the sidecar", line.join(", "));
+            let (line, file) = (line.join(", "), grant.file.display());
+            let hint = format!("add `keys = [{line}]` to `[teams.{team}]` in `{file}`, or claim other keys in the sidecar");
             return Err(refused(format!("it claims the key `{key}`, which the team `{team}` is not granted"), Some(hint)));
         }
         if !claims.contains(&claim) {
@@ -226,23 +227,24 @@ fn claims(keys: &[String], grant: &Grant) -> Result<Vec<Pattern>, Refusal> {
 
 /// The limits that a sidecar wishes for, if the team's allow them; what it does not name is the team's.
 fn limits(wish: &LimitsWish, grant: &Grant) -> Result<Limits, Refusal> {
-    fn within<T: PartialOrd + Copy + std::fmt::Debug>(name: &str, wish: Option<T>, most: T, team: &str) -> Result<T, Refusal> {
+    fn within<T: PartialOrd + Copy + std::fmt::Debug>(name: &str, wish: Option<T>, most: T, grant: &Grant) -> Result<T, Refusal> {
+        let (team, file) = (&grant.team, grant.file.display());
         match wish {
             Some(wish) if wish > most => Err(Refusal {
                 cause: format!("its limit `{name}` is {wish:?}, and the team `{team}` may have {most:?} at most"),
-                hint: Some(format!("raise `limits.{name}` of `[teams.{team}]` in keyway.toml, or lower it in the sidecar")),
+                hint: Some(format!("raise `limits.{name}` of `[teams.{team}]` in `{file}`, or lower it in the sidecar")),
             }),
             wish => Ok(wish.unwrap_or(most)),
         }
     }
-    let (most, team) = (&grant.limits, &*grant.team);
+    let most = &grant.limits;
     Ok(Limits {
-        cpu: within("cpu", wish.cpu, most.cpu, team)?,
-        wall: within("wall", wish.wall, most.wall, team)?,
-        memory: within("memory", wish.memory, most.memory, team)?,
-        output: within("output", wish.output, most.output, team)?,
-        requests: within("requests", wish.requests, most.requests, team)?,
-        headers: within("headers", wish.headers, most.headers, team)?,
+        cpu: within("cpu", wish.cpu, most.cpu, grant)?,
+        wall: within("wall", wish.wall, most.wall, grant)?,
+        memory: within("memory", wish.memory, most.memory, grant)?,
+        output: within("output", wish.output, most.output, grant)?,
+        requests: within("requests", wish.requests, most.requests, grant)?,
+        headers: within("headers", wish.headers, most.headers, grant)?,
     })
 }
 
@@ -252,7 +254,7 @@ mod tests {
 
     fn grant(keys: &[&str]) -> Grant {
         let keys = keys.iter().map(|&key| key.to_owned()).collect();
-        Grant { team: "payments".into(), keys, destinations: vec!["*".into()], limits: Limits::default() }
+        Grant { keys, file: Path::new("/etc/bridge.toml").into(), ..Grant::everything("payments", Limits::default()) }
     }
 
     #[test]
@@ -261,7 +263,7 @@ mod tests {
         assert_eq!(refusal.cause, "it claims the key `order:1`, which the team `payments` is not granted");
         assert_eq!(
             refusal.hint.as_deref(),
-            Some(r#"add `keys = ["payment:*", "refund:*", "order:1"]` to `[teams.payments]` in keyway.toml, or claim other keys in the sidecar"#)
+            Some(r#"add `keys = ["payment:*", "refund:*", "order:1"]` to `[teams.payments]` in `/etc/bridge.toml`, or claim other keys in the sidecar"#)
         );
         assert_eq!(claims(&["payment:eu:*".into(), "payment:eu:*".into()], &grant(&["payment:*"])).unwrap().len(), 1);
         assert!(claims(&["a*b".into()], &grant(&["*"])).unwrap_err().cause.starts_with("`a*b` is not a key pattern"));

@@ -77,7 +77,7 @@ mod tests {
 
     fn plugin(name: &str, version: &str, keys: &[&str]) -> Arc<Plugin<()>> {
         let limits = Limits::default();
-        let grant = Grant { team: "default".into(), keys: vec!["*".into()], destinations: vec!["*".into()], limits };
+        let grant = Grant::everything("default", limits);
         Arc::new(Plugin {
             name: PluginName::new("default", name),
             version: Version(version.into()),

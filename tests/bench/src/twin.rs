@@ -49,7 +49,7 @@ fn plugin(name: &str, code: Code) -> Plugin<Code> {
         version: Version("native".into()),
         keys: vec![format!("{name}:*").parse().expect("a pattern")],
         on_fault: OnFault::DeadLetter,
-        grant: Arc::new(Grant { team: "default".into(), keys: vec!["*".into()], destinations: vec!["*".into()], limits }),
+        grant: Arc::new(Grant::everything("default", limits)),
         limits,
         sees_replies: false,
         tally: Tally::default(),

@@ -26,7 +26,7 @@ fn passed(name: &str, version: u8, keys: &[&str]) -> Outcome<()> {
         version: Version(version.to_string().into()),
         keys: keys.iter().map(|key| key.parse().unwrap()).collect(),
         on_fault: OnFault::DeadLetter,
-        grant: Arc::new(Grant { team: "default".into(), keys: Vec::new(), destinations: Vec::new(), limits }),
+        grant: Arc::new(Grant::everything("default", limits)),
         limits,
         sees_replies: false,
         tally: Tally::default(),
