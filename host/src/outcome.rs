@@ -14,6 +14,18 @@ pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
     panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
+/// A text as one line of a log: what others have chosen of it, such as the names of a plugin's functions, cannot begin another line or move a cursor.
+pub fn one_line(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut line, c| {
+        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+        line
+    })
+}
+
 /// What a plugin says of a record (`verdict` of the contract).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -247,4 +259,17 @@ pub enum Outcome {
     DeadLettered(Reason),
     /// Not settled: the record waits at the head of its lane until the cause is gone, and is then handled anew.
     Held(Cause),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_of_a_guest_s_stays_on_its_line() {
+        assert_eq!(
+            one_line("unreachable\n    at f\n2026-11-27 ERROR it is on fire\x1b[2J\u{2028}é"),
+            "unreachable\\n    at f\\n2026-11-27 ERROR it is on fire\\u{1b}[2J\\u{2028}é"
+        );
+    }
 }

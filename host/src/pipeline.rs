@@ -90,7 +90,7 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
             Err(failure) => {
                 self.metrics.failure(Some(plugin.name.as_str()), failure.reason);
                 if failure.reason.is_fault() && plugin.on_fault == OnFault::Hold {
-                    tracing::warn!(%record, plugin = %plugin.name, reason = %failure.reason, "held the record's key until the plugin's next version: {}", failure.detail);
+                    tracing::warn!(%record, plugin = %plugin.name, reason = %failure.reason, "held the record's key until the plugin's next version: {}", outcome::one_line(&failure.detail));
                     return Outcome::Held(Cause::Plugin { name: plugin.name.shared(), version: Arc::clone(&plugin.version.0) });
                 }
                 self.give_up(record, &failure, Some(plugin)).await
@@ -210,7 +210,7 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
     /// Writes the dead letter, for as long as it takes Kafka to acknowledge it: until then the record is not settled.
     async fn give_up(&self, record: &Record, failure: &Failure, plugin: Option<&Plugin<T::Code>>) -> Outcome {
         let plugin = plugin.map(|plugin| (&plugin.name, &plugin.version));
-        tracing::debug!(%record, reason = %failure.reason, "gave up: {}", failure.detail);
+        tracing::debug!(%record, reason = %failure.reason, "gave up: {}", outcome::one_line(&failure.detail));
         until_acknowledged("a dead letter", record, || self.settle.dead_letter(DeadLetter { record, failure, plugin })).await;
         Outcome::DeadLettered(failure.reason)
     }

@@ -19,6 +19,7 @@ use super::read::Digest;
 use super::scan::{Found, Look};
 use super::status::{PluginStatus, State, VersionStatus, note};
 use super::trial::{Finding, MARK_EVERY, Recent, TRIAL_TIME, judge};
+use crate::outcome::one_line;
 use crate::plugin::{Plugin, PluginName, Refusal, Version};
 use crate::policy::Pattern;
 
@@ -190,7 +191,7 @@ impl<C> Slot<C> {
     }
 
     fn refuse(&mut self, name: &PluginName, version: Option<&Version>, refusal: Refusal) {
-        tracing::warn!(plugin = %name, version = version.map(|version| &*version.0), hint = refusal.hint, "plugin refused: {}", refusal.cause);
+        tracing::warn!(plugin = %name, version = version.map(|version| &*version.0), hint = refusal.hint, "plugin refused: {}", one_line(&refusal.cause));
         note(&mut self.versions, version, State::Refused, Some(refusal));
     }
 }
