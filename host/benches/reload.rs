@@ -99,8 +99,15 @@ async fn main() {
         let began = Instant::now();
         let host = Host::start(&root, &sandbox);
         host.handle.ready().await;
+        let ready = began.elapsed();
+        host.handle.complete().await;
         let serving = host.routes.table().len() / 2;
-        println!("start, {cache} cache: {:.2} s; {serving} serve, {:.0} MiB", began.elapsed().as_secs_f64(), resident());
+        println!(
+            "start, {cache} cache: ready after {:.2} s, complete after {:.2} s; {serving} serve, {:.0} MiB",
+            ready.as_secs_f64(),
+            began.elapsed().as_secs_f64(),
+            resident()
+        );
         if cache == "cold" {
             continue;
         }

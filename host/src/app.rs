@@ -9,7 +9,6 @@ use std::time::Duration;
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config};
@@ -105,7 +104,10 @@ impl App {
         let admin = config.admin.as_ref().map(|admin| Admin::start(admin, Arc::clone(&health), Arc::clone(&metrics), sources));
         let admin = admin.transpose().map_err(|error| format!("failed to {error}"))?;
         let stop = CancellationToken::new();
-        let watcher = tokio::spawn(watcher.run(stop.clone()));
+        // Until all that lies in the directory is known, a key that nobody has may be about to get its plugin.
+        routes.begin_incomplete();
+        let watcher = watcher.start(stop.clone()).map_err(|error| format!("failed to start the plugins' watcher: {error}"))?;
+        let completing = tokio::spawn(complete(plugins.clone(), Arc::clone(&routes)));
         let rescan = tokio::spawn(rescan_at_hangup(plugins.clone()));
 
         let watch = |id: &str, control: Control| {
@@ -131,6 +133,7 @@ impl App {
             () = shutdown.as_mut() => Ok(()),
         };
         rescan.abort();
+        completing.abort();
         stop.cancel();
         end(watcher).await;
         drop(admin);
@@ -236,8 +239,19 @@ async fn rescan_at_hangup(plugins: reload::Handle) {
     }
 }
 
-async fn end(task: JoinHandle<()>) {
-    if tokio::time::timeout(WATCHER_ENDS_WITHIN, task).await.is_err() {
+/// Tells the routes when all that lay in the directory at the start is decided on.
+async fn complete(plugins: reload::Handle, routes: Arc<Routes<Component>>) {
+    plugins.ready().await;
+    let late = plugins.status().late.clone();
+    if !late.is_empty() {
+        tracing::warn!(plugins = ?late, "not ready in time: the host starts without them, and records that no other plugin claims by more than `*` wait");
+    }
+    plugins.complete().await;
+    routes.complete();
+}
+
+async fn end(watcher: reload::Running) {
+    if tokio::time::timeout(WATCHER_ENDS_WITHIN, watcher.ended()).await.is_err() {
         tracing::warn!("the plugins' watcher did not end in time");
     }
 }

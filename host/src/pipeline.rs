@@ -66,13 +66,25 @@ pub struct Policy {
 impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
     /// Takes one record all the way. The job's progress says what was delivered before, should it be held.
     pub async fn handle(&self, job: &mut Job) -> Outcome {
-        let plugin = self.routes.find(route::key(&job.record, &self.policy.route_by).as_deref());
+        // First, so that a record that finds nobody found nobody among all there are.
+        let incomplete = self.routes.is_incomplete();
+        let plugin = self.route(&job.record);
         let outcome = match &plugin {
             Some(plugin) => self.handle_by(plugin, &job.record, job.behind, &mut job.progress).await,
+            None if incomplete => Outcome::Held(Cause::Unrouted),
             None => self.unrouted(&job.record).await,
         };
         self.metrics.record_done(plugin.as_ref().map(|plugin| plugin.name.as_str()), &outcome, job.arrived.elapsed());
         outcome
+    }
+
+    fn route(&self, record: &Record) -> Option<Arc<Plugin<T::Code>>> {
+        self.routes.find(route::key(record, &self.policy.route_by).as_deref())
+    }
+
+    /// Whether a record waits for other routes, as they are now.
+    pub fn waits_for_routes(&self, record: &Record) -> bool {
+        (self.routes.is_incomplete() || self.policy.unrouted == Unrouted::Hold) && self.route(record).is_none()
     }
 
     async fn handle_by(&self, plugin: &Plugin<T::Code>, record: &Record, behind: usize, progress: &mut Option<Box<Progress>>) -> Outcome {

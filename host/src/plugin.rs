@@ -301,6 +301,19 @@ pub trait Load: Send + Sync + 'static {
     /// A version's code, loaded.
     type Code: fmt::Debug + Send + Sync + 'static;
 
+    /// Checks a component as far as it goes quickly, and says whether [`prepare`](Load::prepare) has something to do: whether loading it would take
+    /// more than some milliseconds.
+    ///
+    /// # Errors
+    /// Why it would be refused.
+    fn must_compile(&self, component: &Bytes) -> impl Future<Output = Result<bool, Refusal>> + Send;
+
+    /// Compiles a component and keeps the code, so that loading it is quick from now on. May take minutes.
+    ///
+    /// # Errors
+    /// Why it would be refused.
+    fn prepare(&self, component: &Bytes) -> impl Future<Output = Result<(), Refusal>> + Send;
+
     /// Validates, compiles and instantiates a candidate once, and asks it to describe itself.
     ///
     /// # Errors
@@ -311,6 +324,14 @@ pub trait Load: Send + Sync + 'static {
 /// A shared one, for whoever else needs it too.
 impl<L: Load> Load for Arc<L> {
     type Code = L::Code;
+
+    async fn must_compile(&self, component: &Bytes) -> Result<bool, Refusal> {
+        L::must_compile(self, component).await
+    }
+
+    async fn prepare(&self, component: &Bytes) -> Result<(), Refusal> {
+        L::prepare(self, component).await
+    }
 
     async fn load(&self, candidate: &Candidate) -> Result<Loaded<Self::Code>, Refusal> {
         L::load(self, candidate).await

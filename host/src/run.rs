@@ -218,9 +218,13 @@ impl<S: Source, T: Transform, D: Deliver, K: Settle> Run<S, T, D, K> {
         match outcome {
             Outcome::Held(_) if self.drains.is_draining(assignment) => self.lanes.finish(lane),
             Outcome::Held(cause) => {
+                // What it waits for may have come while the record was in progress, and may be the last that ever comes.
+                let is_over = match &cause {
+                    Cause::Unrouted => !self.pipeline.waits_for_routes(&job.record),
+                    cause => self.has_another_version(cause),
+                };
                 self.lanes.hold(lane, job, cause.clone());
-                // The version that faulted may have been replaced while the record was in progress, and nothing changes after that.
-                if self.has_another_version(&cause) {
+                if is_over {
                     self.lanes.release(&cause, usize::MAX);
                 }
             }

@@ -134,7 +134,8 @@ pub struct VersionStatus {
 impl PluginStatus {
     /// Why the newest files do not serve, if they do not.
     pub fn trouble(&self) -> Option<&VersionStatus> {
-        self.versions.first().filter(|version| matches!(version.state.as_str(), "refused" | "rolled-back" | "quarantined"))
+        let decided = self.versions.iter().find(|version| version.state != "loading");
+        decided.filter(|version| matches!(version.state.as_str(), "refused" | "rolled-back" | "quarantined"))
     }
 }
 

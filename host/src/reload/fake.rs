@@ -1,13 +1,14 @@
 //! Components, a loader and a host for the tests: the directory and its files are real, the code is a line of text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use bytes::Bytes;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -29,21 +30,61 @@ pub(super) fn component(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// Loads a component by what its text says: `keys a b` describes these keys, `refuse why` refuses, `panic` panics, `fault` faults when called,
+/// The same with a megabyte behind it.
+pub(super) fn large(text: &str) -> Vec<u8> {
+    const MEBIBYTE: usize = 1 << 20;
+    let mut bytes = component(text);
+    // A custom section without a name; the length takes three bytes.
+    bytes.extend([0, 0x81, 0x80, 0x40, 0]);
+    bytes.resize(bytes.len() + MEBIBYTE, 0);
+    bytes
+}
+
+/// Loads a component by what its text says: `compile` must be compiled before, which takes until [`FakeLoad::compiler`] has a permit for it; `keys a b` describes these keys, `refuse why` refuses, `panic` panics, `fault` faults when called,
 /// `picky` is refused until [`FakeLoad::content`] is set.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FakeLoad {
     pub(super) content: Arc<AtomicBool>,
+    pub(super) compiler: Arc<Compiler>,
+}
+
+/// A compiler that waits.
+#[derive(Debug)]
+pub(super) struct Compiler {
+    /// Each compilation takes one, and keeps it.
+    pub(super) permits: Semaphore,
+    /// Those that have begun, done or not.
+    pub(super) begun: watch::Sender<usize>,
+    compiled: Mutex<BTreeSet<Bytes>>,
+}
+
+impl Default for Compiler {
+    fn default() -> Compiler {
+        Compiler { permits: Semaphore::new(0), begun: watch::Sender::new(0), compiled: Mutex::default() }
+    }
 }
 
 impl Load for FakeLoad {
     type Code = String;
 
+    async fn must_compile(&self, component: &Bytes) -> Result<bool, Refusal> {
+        let wants = String::from_utf8_lossy(component).contains("fakecompile");
+        Ok(wants && !self.compiler.compiled.lock().unwrap().contains(component))
+    }
+
+    async fn prepare(&self, component: &Bytes) -> Result<(), Refusal> {
+        self.compiler.begun.send_modify(|begun| *begun += 1);
+        self.compiler.permits.acquire().await.unwrap().forget();
+        self.compiler.compiled.lock().unwrap().insert(component.clone());
+        Ok(())
+    }
+
     async fn load(&self, candidate: &Candidate) -> Result<Loaded<String>, Refusal> {
         let refused = |cause: &str| Err(Refusal { cause: cause.to_owned(), hint: None });
+        assert!(!self.must_compile(&candidate.component).await?, "loading takes no compiling");
         let bytes = String::from_utf8_lossy(&candidate.component);
         let Some((_, text)) = bytes.split_once("fake") else { return Ok(loaded(&bytes, None)) };
-        let text = text.trim_end();
+        let text = text.lines().next().unwrap_or_default();
         let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
         match word {
             "refuse" => refused(rest),
@@ -96,7 +137,6 @@ pub(super) struct Host {
     plugins: Arc<Mutex<Vec<Arc<Plugin<String>>>>>,
     _folder: tempfile::TempDir,
     _stop: tokio_util::sync::DropGuard,
-    _task: JoinHandle<()>,
 }
 
 /// Longer than anything takes on a busy machine, shorter than the slow look: what is waited for must come by events.
@@ -110,6 +150,15 @@ impl Host {
 
     /// As [`Host::start`] with trusted keys, and with or without a system that tells of changes.
     pub(super) fn start_with(keys: TrustedKeys, events: bool, fill: impl FnOnce(&Path)) -> Host {
+        Host::begin(keys, events, false, fill)
+    }
+
+    /// As [`Host::start`], as the host itself does it.
+    pub(super) fn on_a_thread(fill: impl FnOnce(&Path)) -> Host {
+        Host::begin(TrustedKeys::default(), true, true, fill)
+    }
+
+    fn begin(keys: TrustedKeys, events: bool, own_thread: bool, fill: impl FnOnce(&Path)) -> Host {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("plugins");
         fill(&root);
@@ -124,8 +173,12 @@ impl Host {
         if !events {
             watcher.without_events();
         }
-        let task = tokio::spawn(watcher.run(stop.clone()));
-        Host { root, handle, load, served, plugins, _folder: folder, _stop: stop.drop_guard(), _task: task }
+        if own_thread {
+            watcher.start(stop.clone()).unwrap();
+        } else {
+            tokio::spawn(watcher.run(stop.clone()));
+        }
+        Host { root, handle, load, served, plugins, _folder: folder, _stop: stop.drop_guard() }
     }
 
     /// As [`Host::start`] with these files in the directory, when it is ready.
@@ -148,6 +201,13 @@ impl Host {
             Ok(Ok(status)) => status,
             other => panic!("not {what} in time ({other:?}): {:#?}", self.handle.status()),
         }
+    }
+
+    /// Waits until so many compilations have begun.
+    pub(super) async fn compiling(&self, count: usize) {
+        let mut begun = self.load.compiler.begun.subscribe();
+        let waited = timeout(DEADLINE, begun.wait_for(|begun| *begun == count)).await.is_ok();
+        assert!(waited, "{} of {count} have begun: {:#?}", *self.load.compiler.begun.borrow(), self.handle.status());
     }
 
     /// Waits until this code serves under this name.

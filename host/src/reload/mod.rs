@@ -5,27 +5,32 @@
 //! which faults much more than the one before it is taken back. Refuses to know how a plugin is compiled ([`Load`](crate::plugin::Load)), how
 //! it is called ([`Rehearse`]), and how records find it (`publish`).
 //!
-//! The way of a change: an event (or ten seconds) → one [look](scan) at everything → files that changed [settle](slots) → they are
-//! [read] whole and pass the [gate] → [the swap](slots) → the [trial].
+//! The way of a change: an event (or ten seconds) → one [look](scan) at everything → files that changed [settle](slots), and are compiled
+//! meanwhile → they are [read] whole and pass the [gate] → [the swap](slots) → the [trial].
 
 mod cases;
 #[cfg(test)]
 mod fake;
 mod gate;
+mod handle;
 mod once;
+mod places;
 mod read;
 mod scan;
 mod signature;
 mod slots;
 mod status;
+mod thread;
 mod trial;
 mod watch;
 mod watcher;
 
 pub use cases::{Case, message};
 pub use gate::{Rehearse, Setup};
+pub use handle::Handle;
 pub use once::{Once, One, load_once, load_one};
 pub use scan::Problem;
 pub use signature::TrustedKeys;
 pub use status::{PluginStatus, State, Status, VersionStatus, Watching};
-pub use watcher::{Handle, Watcher, watcher};
+pub use thread::Running;
+pub use watcher::{Watcher, watcher};

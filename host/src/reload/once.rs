@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use super::gate::{Gate, Known, Outcome, Rehearse, Setup};
+use super::gate::{Gate, Known, Outcome, Rehearse, Setup, Work};
 use super::read::{Unread, read};
 use super::scan::{self, Problem, Role};
-use super::slots::{Slots, Work};
+use super::slots::Slots;
 use super::status::{Status, Watching};
 use crate::plugin::{Load, Plugin, PluginName, Refusal};
 
@@ -37,9 +38,9 @@ pub async fn load_once<L: Load, R: Rehearse<L::Code>>(setup: Setup, load: L, reh
     let mut slots = Slots::default();
     let mut jobs = JoinSet::new();
     let mut names = HashMap::new();
-    for Work { name, found, known } in slots.take_all(&look, Instant::now()) {
-        let (gate, plugin) = (Arc::clone(&gate), name.clone());
-        let job = jobs.spawn(async move { gate.examine(&plugin, found, known).await });
+    for work in slots.take_all(&look, Instant::now()) {
+        let (gate, name) = (Arc::clone(&gate), work.name.clone());
+        let job = jobs.spawn(async move { gate.examine(work).await });
         names.insert(job.id(), name);
     }
     while let Some(joined) = jobs.join_next_with_id().await {
@@ -54,7 +55,7 @@ pub async fn load_once<L: Load, R: Rehearse<L::Code>>(setup: Setup, load: L, reh
             slots.examined(name, outcome, Instant::now());
         }
     }
-    slots.finish_first(Instant::now());
+    slots.finish_first(Instant::now(), false);
     status.problems = look.problems;
     status.plugins = slots.status();
     Once { plugins: slots.serving(), status }
@@ -97,7 +98,8 @@ pub async fn load_one<L: Load, R: Rehearse<L::Code>>(setup: Setup, name: &Plugin
     if let Ok(inputs) = &mut found.inputs {
         inputs.retain(|input| !matches!(input.role, Role::Case(_)));
     }
-    match final_outcome(gate.examine(name, found, Known::default()).await) {
+    let work = Work { ahead: false, name: name.clone(), found, known: Known::default(), moved: CancellationToken::new() };
+    match final_outcome(gate.examine(work).await) {
         Outcome::Passed(passed) => Ok(One { plugin: passed.plugin, cases }),
         Outcome::Refused(_, _, refusal) => Err(refusal),
         outcome => Err(failed(format!("the gate came to no decision: {outcome:?}"))),

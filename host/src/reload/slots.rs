@@ -6,15 +6,16 @@
 
 mod serving;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use super::gate::{Known, Outcome, Passed};
+use super::gate::{Known, Outcome, Passed, Work};
 use super::read::Digest;
 use super::scan::{Found, Look};
 use super::status::{PluginStatus, State, VersionStatus, note};
@@ -25,6 +26,8 @@ use crate::policy::Pattern;
 
 /// Files must look the same for so long. Copying tools write a chunk at least this often; those that do not are caught by the file's structure.
 pub(super) const STABLE: Duration = Duration::from_millis(60);
+/// What the gate does ahead takes at most a fifth of the time of one plugin, however often its files are touched.
+const REST: u32 = 4;
 /// Files that keep being touched are examined after so long anyway.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A component that ends in the middle is looked at again after so long ...
@@ -46,6 +49,8 @@ pub(super) struct Slots<C> {
     slots: BTreeMap<PluginName, Slot<C>>,
     /// Passed during the first pass, which is let in as a whole, in order of names: of two with one key, every host of a group lets in the same.
     first: Option<BTreeMap<PluginName, Passed<C>>>,
+    /// What the first pass did not wait for, and is not decided on yet.
+    late: BTreeSet<PluginName>,
     /// Versions that serve no more, kept until their last record is done so that they are taken apart here and not on a record's path.
     retired: Vec<Arc<Plugin<C>>>,
     changed: bool,
@@ -66,6 +71,13 @@ struct Slot<C> {
     incomplete_since: Option<Instant>,
     quarantine: Vec<Version>,
     versions: Vec<VersionStatus>,
+    /// Since when the gate prepares the files that were seen last when it began; and until when it does not begin again.
+    ahead: Option<Instant>,
+    rest: Option<Instant>,
+    /// Cancelled, and replaced, when the files change.
+    moved: CancellationToken,
+    /// What is on its way, for the status.
+    loading: Option<VersionStatus>,
     /// Since when the files are to be examined again though they are the same: what they were refused for may be gone.
     again: Option<Instant>,
 }
@@ -113,17 +125,17 @@ struct Decided {
     refused: bool,
 }
 
-/// A plugin for the gate.
-#[derive(Debug)]
-pub(super) struct Work {
-    pub(super) name: PluginName,
-    pub(super) found: Found,
-    pub(super) known: Known,
+/// What a slot wants of the gate after a look.
+enum Wish {
+    Nothing,
+    /// To prepare for what is seen, which has not settled.
+    Ahead,
+    Examination,
 }
 
 impl<C> Default for Slots<C> {
     fn default() -> Slots<C> {
-        Slots { slots: BTreeMap::new(), first: Some(BTreeMap::new()), retired: Vec::new(), changed: false, marked: None }
+        Slots { slots: BTreeMap::new(), first: Some(BTreeMap::new()), late: BTreeSet::new(), retired: Vec::new(), changed: false, marked: None }
     }
 }
 
@@ -140,17 +152,35 @@ impl<C> Slot<C> {
             incomplete_since: None,
             quarantine: Vec::new(),
             versions: Vec::new(),
+            ahead: None,
+            rest: None,
+            moved: CancellationToken::new(),
+            loading: None,
             again: None,
         }
     }
 
-    /// What to do now that the files were seen: whether the gate should have them.
-    fn see(&mut self, found: Found, now: Instant, at_start: bool) -> bool {
+    /// What to do now that the files were seen.
+    fn see(&mut self, found: Found, now: Instant, at_start: bool) -> Wish {
+        let settled = self.settle(found, now, at_start);
+        match self.step {
+            _ if settled => Wish::Examination,
+            // Seen for the first time. What it takes to compile them runs beside the time that it takes to believe them.
+            Step::Settling { began, .. } if began == now && self.ahead.is_none() && self.rest.is_none_or(|rest| now >= rest) => Wish::Ahead,
+            _ => Wish::Nothing,
+        }
+    }
+
+    /// Whether the files are to be examined now.
+    fn settle(&mut self, found: Found, now: Instant, at_start: bool) -> bool {
         self.file.clone_from(&found.file);
         (self.absent_since, self.gone) = (None, false);
         let before = self.found.replace(found.clone());
         if before.as_ref() != Some(&found) {
             self.incomplete_since = None;
+            if !before.as_ref().is_some_and(|before| before.same_but_touched(&found)) {
+                mem::take(&mut self.moved).cancel();
+            }
         }
         let decided = self.decided.as_ref().is_some_and(|decided| decided.found == found);
         match self.step {
@@ -179,6 +209,12 @@ impl<C> Slot<C> {
         }
     }
 
+    /// What was decided on of it before.
+    fn known(&self) -> Known {
+        let decided = self.decided.as_ref().filter(|_| self.again.is_none()).and_then(|decided| decided.digest);
+        Known { decided, live: self.live.as_ref().map(|live| live.digest), quarantine: self.quarantine.clone() }
+    }
+
     /// When its files are to be looked at, if something is to come of that.
     fn due(&self) -> Option<Instant> {
         match self.step {
@@ -187,6 +223,20 @@ impl<C> Slot<C> {
             Step::Idle if self.found.is_some() => self.again,
             Step::Idle => self.absent_since.filter(|_| !self.gone).map(|since| since + GRACE),
             Step::Examined(_) => None,
+        }
+    }
+
+    /// Keeps what status shows of the newcomer in step with what becomes of it.
+    fn note_loading(&mut self, incomplete: Option<(Version, Refusal)>) {
+        if self.step == Step::Idle {
+            self.loading = None;
+            return;
+        }
+        let loading = self.loading.get_or_insert_with(VersionStatus::loading);
+        if let Some((version, why)) = incomplete {
+            (loading.version, loading.reason, loading.hint) = (Some(version), Some(why.cause), why.hint);
+        } else if self.incomplete_since.is_none() {
+            (loading.version, loading.reason, loading.hint) = (None, None, None);
         }
     }
 
@@ -203,8 +253,9 @@ impl<C> Slots<C> {
         let mut ready = Vec::new();
         for (name, found) in &look.plugins {
             let slot = self.slots.entry(name.clone()).or_insert_with(|| Slot::new(found.file.clone()));
-            if slot.see(found.clone(), now, at_start) {
-                ready.push(name.clone());
+            match slot.see(found.clone(), now, at_start) {
+                Wish::Nothing => {}
+                wish => ready.push((name.clone(), matches!(wish, Wish::Ahead))),
             }
         }
         let mut gone = Vec::new();
@@ -229,12 +280,16 @@ impl<C> Slots<C> {
                 live.recent.mark(live.plugin.tally.read());
             }
         }
-        ready.into_iter().filter_map(|name| self.start(name)).collect()
+        let work = ready.into_iter().filter_map(|(name, ahead)| if ahead { self.prepare(name, now) } else { self.start(name) }).collect();
+        self.slots.values_mut().for_each(|slot| slot.note_loading(None));
+        self.late.retain(|name| self.slots.get(name).is_some_and(|slot| slot.step != Step::Idle));
+        work
     }
 
     /// Hands everything that was found to the gate, settled or not.
     pub(super) fn take_all(&mut self, look: &Look, now: Instant) -> Vec<Work> {
         let mut work = self.look(look, now);
+        work.retain(|work| !work.ahead);
         let rest: Vec<PluginName> =
             self.slots.iter().filter(|(_, slot)| !matches!(slot.step, Step::Examined(_))).map(|(name, _)| name.clone()).collect();
         work.extend(rest.into_iter().filter_map(|name| self.start(name)));
@@ -245,10 +300,25 @@ impl<C> Slots<C> {
         let slot = self.slots.get_mut(&name)?;
         let found = slot.found.clone()?;
         slot.step = Step::Examined(found.clone());
-        let decided = slot.decided.as_ref().filter(|_| slot.again.is_none()).and_then(|decided| decided.digest);
-        let known = Known { decided, live: slot.live.as_ref().map(|live| live.digest), quarantine: slot.quarantine.clone() };
+        let (known, moved) = (slot.known(), slot.moved.clone());
         slot.again = None;
-        Some(Work { name, found, known })
+        Some(Work { ahead: false, name, found, known, moved })
+    }
+
+    fn prepare(&mut self, name: PluginName, now: Instant) -> Option<Work> {
+        let slot = self.slots.get_mut(&name)?;
+        let (found, known, moved) = (slot.found.clone()?, slot.known(), slot.moved.clone());
+        slot.ahead = Some(now);
+        Some(Work { ahead: true, name, found, known, moved })
+    }
+
+    /// The gate has prepared what it could.
+    pub(super) fn prepared(&mut self, name: &PluginName, now: Instant) {
+        if let Some(slot) = self.slots.get_mut(name)
+            && let Some(since) = slot.ahead.take()
+        {
+            slot.rest = Some(now + (now - since) * REST);
+        }
     }
 
     /// Takes in what the gate says.
@@ -256,6 +326,7 @@ impl<C> Slots<C> {
         let Some(slot) = self.slots.get_mut(name) else { return };
         let Step::Examined(found) = mem::replace(&mut slot.step, Step::Idle) else { return };
         if slot.absent_since.is_some() {
+            slot.note_loading(None);
             // Gone meanwhile. If the files come back they are examined again, and the compiled code is in the cache.
             return;
         }
@@ -279,6 +350,7 @@ impl<C> Slots<C> {
                     slot.decided = decided(None, true);
                 } else {
                     slot.step = Step::Incomplete { next: now + AGAIN };
+                    slot.note_loading(Some((version, refusal)));
                 }
             }
             Outcome::Quarantined(version, digest) => {
@@ -304,6 +376,12 @@ impl<C> Slots<C> {
             && slot.found.as_ref().is_some_and(|latest| *latest != found)
         {
             slot.step = Step::Settling { began: now, last: now };
+        }
+        if let Some(slot) = self.slots.get_mut(name) {
+            slot.note_loading(None);
+            if slot.step == Step::Idle {
+                self.late.remove(name);
+            }
         }
     }
 }

@@ -15,6 +15,8 @@ pub struct Status {
     pub directory: PathBuf,
     /// Whether everything that the first look found has been let in or refused. Before that, a key without a plugin may be about to get one.
     pub ready: bool,
+    /// Plugins that lay there at the start and were not waited for any longer. A key without a plugin may be one of theirs.
+    pub late: Vec<String>,
     /// Whether nothing is being looked at, loaded or waited for.
     pub settled: bool,
     /// Number of changes of what serves, so far.
@@ -89,7 +91,7 @@ pub struct VersionStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
-    /// In the gate.
+    /// On its way: its files settle, or are in the gate. The reason says what it waits for, if that is known.
     Loading,
     /// It handles records.
     Live,
@@ -117,13 +119,21 @@ impl State {
     }
 }
 
+impl VersionStatus {
+    /// One of which nothing is known yet but that it is there, from now on.
+    pub(super) fn loading() -> VersionStatus {
+        VersionStatus { version: None, state: State::Loading, since: now(), about: None, remark: None, reason: None, hint: None }
+    }
+}
+
 /// Versions of one plugin that are remembered. Enough to see what happened in a bad hour; arbitrary.
 const KEPT: usize = 8;
 
 impl PluginStatus {
     /// Why the newest files of the plugin do not serve, if they do not.
     pub fn trouble(&self) -> Option<&VersionStatus> {
-        self.versions.first().filter(|version| matches!(version.state, State::Refused | State::RolledBack | State::Quarantined))
+        let decided = self.versions.iter().find(|version| version.state != State::Loading);
+        decided.filter(|version| matches!(version.state, State::Refused | State::RolledBack | State::Quarantined))
     }
 }
 

@@ -3,23 +3,30 @@
 use std::collections::{BTreeSet, HashMap};
 use std::future::pending;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::gate::{Gate, Outcome, Rehearse, Setup};
+use super::handle::{Handle, Signals};
 use super::scan::{self, Look, Problem};
-use super::slots::{Slots, Work};
+use super::slots::Slots;
 use super::status::{Status, Watching};
 use super::watch::Watches;
 use crate::plugin::{Load, Plugin, PluginName, Refusal};
 
-/// From an event to the look. Long enough for the handful of events that one rename makes, short against the half second that a change may take.
-const QUIET: Duration = Duration::from_millis(50);
+/// From an event to the look. Long enough for the handful of events that one rename makes; a look too many costs little, and decides nothing by itself.
+const QUIET: Duration = Duration::from_millis(10);
+/// Between two looks at plugins of which the first did not show what it was for, as in a folder that cannot be read.
+const IN_VAIN: Duration = Duration::from_millis(50);
+/// The first pass is waited for so long, from the first sight of the directory. What is still being compiled then must not keep the others' records.
+const START_WITHIN: Duration = Duration::from_secs(30);
+/// What lay there at the start and is not ready after so long is as any plugin that is deployed later: its keys are unrouted until it serves.
+const LATE_WITHIN: Duration = Duration::from_secs(300);
 /// A look takes at most a fifth of the time, however often files are touched.
 const REST: u32 = 4;
 /// Between looks without any event: some file systems (NFS, SMB, FUSE) have none.
@@ -37,6 +44,8 @@ pub struct Watcher<L: Load, R, P> {
     slots: Slots<L::Code>,
     publish: P,
     jobs: JoinSet<Outcome<L::Code>>,
+    /// What is done ahead. Nobody waits for it.
+    ahead: JoinSet<()>,
     names: HashMap<Id, PluginName>,
     watches: Option<Watches>,
     looking: Option<JoinHandle<Looked>>,
@@ -48,8 +57,8 @@ pub struct Watcher<L: Load, R, P> {
     retried: u64,
     answering: u64,
     answered: u64,
-    /// Whether a look has seen the directory.
-    sighted: bool,
+    /// Since when a look has seen the directory.
+    sighted: Option<Instant>,
     generation: u64,
     problems: Vec<Problem>,
     watching: Watching,
@@ -59,16 +68,6 @@ impl<L: Load, R, P> std::fmt::Debug for Watcher<L, R, P> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Watcher").field("looks", &self.looks).finish_non_exhaustive()
     }
-}
-
-#[derive(Debug, Default)]
-struct Signals {
-    /// Something changed in the directory.
-    changed: Arc<Notify>,
-    /// A person asks for another look ...
-    asked: Notify,
-    /// ... for the so many-th time.
-    requests: AtomicU64,
 }
 
 struct Looked {
@@ -100,55 +99,6 @@ impl Schedule {
     }
 }
 
-/// The handle on a running [`Watcher`].
-#[derive(Debug, Clone)]
-pub struct Handle {
-    status: watch::Receiver<Arc<Status>>,
-    signals: Arc<Signals>,
-}
-
-impl Handle {
-    /// Looks at the directory now, and examines again what was refused (not what is quarantined). For `SIGHUP` and `POST /api/reload`.
-    pub fn rescan(&self) {
-        self.ask();
-    }
-
-    /// Asks for a look, and returns the request's number (see [`Status::answered`]).
-    pub(super) fn ask(&self) -> u64 {
-        let request = self.signals.requests.fetch_add(1, Ordering::AcqRel) + 1;
-        self.signals.asked.notify_one();
-        request
-    }
-
-    /// As [`Handle::rescan`], and waits until everything that came of it is decided. Cancel-safe. A file that is still being written, or that was
-    /// removed just now, is waited for (up to five seconds); the caller's deadline should allow for that and for compiling.
-    pub async fn reload(&self) -> Arc<Status> {
-        let request = self.ask();
-        let mut status = self.status.clone();
-        match status.wait_for(|status| status.answered >= request && status.settled).await {
-            Ok(status) => Arc::clone(&status),
-            Err(_) => self.status(),
-        }
-    }
-
-    /// How the plugins stand.
-    pub fn status(&self) -> Arc<Status> {
-        Arc::clone(&self.status.borrow())
-    }
-
-    /// Tells of each new status.
-    pub fn changes(&self) -> watch::Receiver<Arc<Status>> {
-        self.status.clone()
-    }
-
-    /// Waits until all that lies in the directory at the start serves or is refused; a host that takes records before that would find keys
-    /// unrouted whose plugins are on the way. Waits for a directory that is not there. Returns at once when the watcher has ended.
-    pub async fn ready(&self) {
-        // An error means that the watcher ended; there is nothing to wait for then.
-        let _ = self.status.clone().wait_for(|status| status.ready).await;
-    }
-}
-
 /// Makes a watcher and its handle. `publish` is given the plugins that serve, all of them, whenever that changes; it is called from the
 /// watcher's task, between records as far as any record can tell.
 pub fn watcher<L, R, P>(setup: Setup, load: L, rehearse: R, publish: P) -> (Watcher<L, R, P>, Handle)
@@ -169,6 +119,7 @@ where
         slots: Slots::default(),
         publish,
         jobs: JoinSet::new(),
+        ahead: JoinSet::new(),
         names: HashMap::new(),
         looking: None,
         signals: Arc::clone(&signals),
@@ -178,7 +129,7 @@ where
         retried: 0,
         answering: 0,
         answered: 0,
-        sighted: false,
+        sighted: None,
         generation: 0,
         problems: Vec::new(),
         watching: Watching::Starting,
@@ -207,6 +158,7 @@ where
                 biased;
                 () = stop.cancelled() => return,
                 Some(joined) = self.jobs.join_next_with_id(), if !self.jobs.is_empty() => self.examined(joined),
+                Some(joined) = self.ahead.join_next_with_id(), if !self.ahead.is_empty() => self.prepared(joined),
                 looked = finished(&mut self.looking) => self.looked(looked),
                 () = alarm.notified() => {}
                 () = signals.asked.notified() => {
@@ -229,8 +181,11 @@ where
             self.examined(joined);
         }
         self.slots.judge(now);
-        if self.sighted && self.jobs.is_empty() {
-            self.slots.finish_first(now);
+        if let Some(sighted) = self.sighted {
+            self.slots.finish_first(now, now >= sighted + START_WITHIN);
+            if now >= sighted + LATE_WITHIN {
+                self.slots.give_up_late();
+            }
         }
         if let Some(serving) = self.slots.take_change() {
             self.generation += 1;
@@ -269,7 +224,9 @@ where
         // What a slot waits for is a look; while one is under way its end is what is waited for.
         let slots = self.slots.next_wake().filter(|_| self.looking.is_none()).map(|at| at.max(self.schedule.rested_some));
         let shown = (!self.shown.borrow().settled).then_some(self.schedule.shown + SHOWN);
-        [look, slots, shown].into_iter().flatten().fold(self.schedule.slowly.min(self.schedule.reap), Instant::min)
+        let first = self.sighted.map(|sighted| sighted + START_WITHIN).filter(|_| !self.slots.is_ready());
+        let late = self.sighted.map(|sighted| sighted + LATE_WITHIN).filter(|_| !self.slots.late().is_empty());
+        [look, slots, shown, first, late].into_iter().flatten().fold(self.schedule.slowly.min(self.schedule.reap), Instant::min)
     }
 
     /// Begins a look at these plugins, or at everything.
@@ -296,8 +253,7 @@ where
         let now = Instant::now();
         self.looking = None;
         let rested = now + (now - self.schedule.began) * REST;
-        // Even a look that costs nothing is not taken again at once: what it waits for may not come, as in a folder that cannot be read.
-        self.schedule.rested_some = rested.max(now + QUIET);
+        self.schedule.rested_some = rested;
         let Looked { look, watches, renewed } = match looked {
             Ok(looked) => looked,
             Err(error) => {
@@ -315,10 +271,16 @@ where
             (self.schedule.rested, self.schedule.rested_some) = (rested, now);
             self.looked_everywhere(&look, renewed, now);
         }
-        for Work { name, found, known } in self.slots.look(&look, now) {
-            let (gate, plugin) = (Arc::clone(&self.gate), name.clone());
-            let job = self.jobs.spawn(async move { gate.examine(&plugin, found, known).await });
+        for work in self.slots.look(&look, now) {
+            let (gate, name) = (Arc::clone(&self.gate), work.name.clone());
+            let job = match work.ahead {
+                true => self.ahead.spawn(async move { gate.prepare(work).await }),
+                false => self.jobs.spawn(async move { gate.examine(work).await }),
+            };
             self.names.insert(job.id(), name);
+        }
+        if look.only.is_some_and(|wanted| !wanted.is_disjoint(&self.slots.waiting(now))) {
+            self.schedule.rested_some = rested.max(now + IN_VAIN);
         }
     }
 
@@ -346,7 +308,9 @@ where
             tracing::warn!(path = %problem.path.display(), hint = problem.hint, "plugins' directory: {}", problem.cause);
         }
         self.problems.clone_from(&look.problems);
-        self.sighted |= !look.blind.everywhere;
+        if !look.blind.everywhere {
+            self.sighted.get_or_insert(now);
+        }
     }
 
     fn examined(&mut self, joined: Result<(Id, Outcome<L::Code>), JoinError>) {
@@ -362,6 +326,13 @@ where
         }
     }
 
+    fn prepared(&mut self, joined: Result<(Id, ()), JoinError>) {
+        let id = joined.map_or_else(|error| error.id(), |(id, ())| id);
+        if let Some(name) = self.names.remove(&id) {
+            self.slots.prepared(&name, Instant::now());
+        }
+    }
+
     fn show(&mut self, now: Instant) {
         let before = Arc::clone(&self.shown.borrow());
         let resting = self.jobs.is_empty() && self.looking.is_none() && self.schedule.due.is_none();
@@ -369,6 +340,7 @@ where
         let turned = before.settled != settled
             || before.answered != self.answered
             || before.ready != self.slots.is_ready()
+            || before.late.len() != self.slots.late().len()
             || before.generation != self.generation;
         if !turned && now < self.schedule.shown + SHOWN {
             return;
@@ -377,6 +349,7 @@ where
         let status = Status {
             directory: before.directory.clone(),
             ready: self.slots.is_ready(),
+            late: self.slots.late().iter().map(|name| name.as_str().to_owned()).collect(),
             settled,
             generation: self.generation,
             looks: self.looks,

@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::{Conflict, Table};
 use crate::plugin::Plugin;
+use crate::policy::Pattern;
 
 /// The plugins that serve, by key. Shared by whoever routes and whoever changes the routes.
 ///
@@ -16,6 +18,7 @@ use crate::plugin::Plugin;
 pub struct Routes<C> {
     table: ArcSwap<Table<Arc<Plugin<C>>>>,
     changes: watch::Sender<u64>,
+    incomplete: AtomicBool,
 }
 
 /// A plugin as the table and the records in progress hold it.
@@ -23,7 +26,7 @@ type Shared<C> = Arc<Plugin<C>>;
 
 impl<C> Default for Routes<C> {
     fn default() -> Routes<C> {
-        Routes { table: ArcSwap::from_pointee(Table::default()), changes: watch::Sender::new(0) }
+        Routes { table: ArcSwap::from_pointee(Table::default()), changes: watch::Sender::new(0), incomplete: AtomicBool::new(false) }
     }
 }
 
@@ -35,8 +38,31 @@ impl<C> fmt::Debug for Routes<C> {
 
 impl<C> Routes<C> {
     /// The plugin for a key (see [`Table::find`]), to keep for as long as the record is in progress. Neither locks nor allocates.
+    ///
+    /// While the routes are incomplete, `*` leads nowhere: it stands for the keys that no other plugin has, and which these are is not known yet.
     pub fn find(&self, key: Option<&str>) -> Option<Arc<Plugin<C>>> {
-        self.table.load().find(key).map(|found| Arc::clone(found.entry))
+        let table = self.table.load();
+        let found = table.find(key)?;
+        if *found.pattern == Pattern::Any && self.is_incomplete() {
+            return None;
+        }
+        Some(Arc::clone(found.entry))
+    }
+
+    /// From now on until [`Routes::complete`], more plugins are known to be on their way. Before the first lookup.
+    pub fn begin_incomplete(&self) {
+        self.incomplete.store(true, Ordering::Release);
+    }
+
+    /// All plugins that were on their way are there.
+    pub fn complete(&self) {
+        self.incomplete.store(false, Ordering::Release);
+        self.changes.send_modify(|generation| *generation += 1);
+    }
+
+    /// Whether a key that no plugin has may be about to get one.
+    pub fn is_incomplete(&self) -> bool {
+        self.incomplete.load(Ordering::Acquire)
     }
 
     /// The whole table as it is now.
@@ -102,6 +128,20 @@ mod tests {
         assert_eq!((&*taken.version.0, &*routes.find(Some("order:1")).unwrap().version.0), ("1", "2"));
         drop(old);
         assert_eq!(Arc::strong_count(&taken), 1, "nothing but the record in progress holds the old version");
+    }
+
+    #[test]
+    fn while_plugins_are_on_their_way_nobody_has_what_is_left_over() {
+        let routes = Routes::default();
+        routes.begin_incomplete();
+        routes.serve(&[plugin("order", "1", &["order:*"]), plugin("rest", "1", &["*"])]);
+        let mut changes = routes.changes();
+        let name = |key| routes.find(Some(key)).map(|plugin| plugin.name.to_string());
+        assert_eq!((name("order:1").as_deref(), name("refund:1"), routes.find(None).is_some()), (Some("order"), None, false));
+        routes.complete();
+        assert!(changes.has_changed().unwrap(), "what was held meanwhile is worth another try");
+        changes.mark_unchanged();
+        assert_eq!((name("order:1").as_deref(), name("refund:1").as_deref()), (Some("order"), Some("rest")));
     }
 
     #[test]

@@ -214,6 +214,22 @@ async fn a_record_whose_fault_ends_after_its_version_was_replaced_is_given_to_th
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_record_that_nobody_claims_waits_while_plugins_are_on_their_way() {
+    let broker = log(&["a:1", "a:1"]);
+    let host = Host::start(&broker, 1 << 20, send_one);
+    // The plugin has `*`, which is what the others leave over.
+    host.pipeline.routes.begin_incomplete();
+    host.prompter.say(broker.assigned(1));
+    host.prompter.say(broker.fetch(1));
+    host.until("the key is held", |host| host.control.status().load.held == 1).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!((host.sent().len(), host.broker.committed().unwrap_or(0)), (0, 0), "neither sent nor given up");
+    host.pipeline.routes.complete();
+    host.until_committed(2).await;
+    assert_eq!(host.shut_down().await, [0, 1]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn records_of_a_busy_plugin_wait_in_their_lanes_and_come_in_order() {
     let broker = log(&["a:1", "a:1", "a:2", "a:2"]);
     let host = Host::start(&broker, 1 << 20, send_one);

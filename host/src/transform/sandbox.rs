@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
@@ -243,15 +244,23 @@ impl Transform for Sandbox {
 impl Load for Sandbox {
     type Code = Component;
 
+    async fn must_compile(&self, component: &Bytes) -> Result<bool, Refusal> {
+        let missing = self.compiler.is_missing(component).await?;
+        if missing {
+            check(component, gate::check).await?;
+        }
+        Ok(missing)
+    }
+
+    async fn prepare(&self, component: &Bytes) -> Result<(), Refusal> {
+        check(component, gate::check).await?;
+        self.compiler.compile(component).await.map(drop)
+    }
+
     async fn load(&self, candidate: &Candidate) -> Result<Loaded<Component>, Refusal> {
         let found = self.compiler.find(&candidate.component).await?;
         // What lies in the cache was let in by this version of the host.
-        let check: fn(&[u8]) -> _ = if found.is_some() { gate::look } else { gate::check };
-        let bytes = candidate.component.clone();
-        // Validation takes time in the size of the file, up to some 100 ms.
-        let outside = tokio::task::spawn_blocking(move || check(&bytes))
-            .await
-            .map_err(|error| Refusal { cause: format!("the check of the file panicked: {error}"), hint: None })??;
+        let outside = check(&candidate.component, if found.is_some() { gate::look } else { gate::check }).await?;
         let image = match found {
             Some(image) => image,
             None => self.compiler.compile(&candidate.component).await?,
@@ -284,6 +293,13 @@ impl Load for Sandbox {
     }
 }
 
+/// Looks at a component's bytes beside the path of records: validation takes time in the size of the file, up to some 100 ms.
+async fn check(component: &Bytes, how: fn(&[u8]) -> Result<gate::Outside, Refusal>) -> Result<gate::Outside, Refusal> {
+    let bytes = component.clone();
+    let checked = tokio::task::spawn_blocking(move || how(&bytes)).await;
+    checked.unwrap_or_else(|error| Err(Refusal { cause: format!("the check of the file panicked: {error}"), hint: None }))
+}
+
 /// The imports of the contract find their state in the store itself.
 struct Contract;
 
@@ -314,7 +330,7 @@ fn check_payload(record: &Record) -> Result<(), Failure> {
             let at = error.valid_up_to();
             Err(Failure::new(
                 Reason::Malformed,
-                format!("the payload is not UTF-8: byte {at} of {} is the first that is not", record.payload.as_ref().map_or(0, bytes::Bytes::len)),
+                format!("the payload is not UTF-8: byte {at} of {} is the first that is not", record.payload.as_ref().map_or(0, Bytes::len)),
             ))
         }
         _ => Ok(()),

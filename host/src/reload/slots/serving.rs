@@ -7,18 +7,24 @@ use tokio::time::Instant;
 
 use super::{
     Decided, Finding, GONE_SHOWN, Live, Passed, Plugin, PluginName, PluginStatus, QUARANTINED, Recent, Refusal, Slot, Slots, State, Step, TRIAL_TIME,
-    Trial, VersionStatus, judge, note,
+    Trial, judge, note,
 };
 use crate::policy::Pattern;
 
 impl<C> Slots<C> {
     /// Lets in what passed during the first pass, once all of it has been examined. To be called after a look that saw the directory: that it
-    /// is not there (yet) does not mean that there are no plugins.
-    pub(in super::super) fn finish_first(&mut self, now: Instant) {
-        let waiting = |slot: &Slot<C>| slot.step != Step::Idle;
-        if self.slots.values().any(waiting) {
+    /// is not there (yet) does not mean that there are no plugins. When it has taken `too_long`, what has passed is let in without the rest, which
+    /// stays *late* until it is decided on.
+    pub(in super::super) fn finish_first(&mut self, now: Instant, too_long: bool) {
+        if self.first.is_none() {
             return;
         }
+        let waiting = self.slots.iter().filter(|(_, slot)| slot.step != Step::Idle).map(|(name, _)| name.clone());
+        let waiting: BTreeSet<PluginName> = waiting.collect();
+        if !waiting.is_empty() && !too_long {
+            return;
+        }
+        self.late = waiting;
         if let Some(first) = self.first.take() {
             for (name, passed) in first {
                 self.admit(&name, passed, now);
@@ -31,6 +37,16 @@ impl<C> Slots<C> {
     /// Whether the first pass is over.
     pub(in super::super) fn is_ready(&self) -> bool {
         self.first.is_none()
+    }
+
+    /// The plugins that lay there at the start and are not decided on yet, after the first pass.
+    pub(in super::super) fn late(&self) -> &BTreeSet<PluginName> {
+        &self.late
+    }
+
+    /// From now on they are as any other newcomer.
+    pub(in super::super) fn give_up_late(&mut self) {
+        self.late.clear();
     }
 
     /// Lets a version serve, unless one of its keys is another plugin's.
@@ -229,12 +245,8 @@ impl<C> Slots<C> {
 
     /// How each plugin stands.
     pub(in super::super) fn status(&self) -> Vec<PluginStatus> {
-        let loading = VersionStatus { version: None, state: State::Loading, since: 0, about: None, remark: None, reason: None, hint: None };
         let of = |(name, slot): (&PluginName, &Slot<C>)| {
-            let mut versions = slot.versions.clone();
-            if versions.is_empty() && slot.step != Step::Idle {
-                versions.push(loading.clone());
-            }
+            let versions = slot.loading.iter().chain(&slot.versions).cloned().collect();
             let live = slot.live.as_ref().map(|live| &live.plugin);
             PluginStatus {
                 name: name.as_str().to_owned(),

@@ -45,7 +45,7 @@ impl Bench {
     fn new() -> Bench {
         let mut bench = Bench { slots: Slots::default(), now: Instant::now() };
         bench.look(&[]);
-        bench.slots.finish_first(bench.now);
+        bench.slots.finish_first(bench.now, false);
         bench.slots.take_change();
         bench
     }
@@ -53,7 +53,7 @@ impl Bench {
     /// Looks, and says who is to be examined.
     fn look(&mut self, files: &[(&str, u64)]) -> Vec<String> {
         let work = self.slots.look(&look(files), self.now);
-        work.iter().map(|work| work.name.to_string()).collect()
+        work.iter().filter(|work| !work.ahead).map(|work| work.name.to_string()).collect()
     }
 
     fn after(&mut self, time: Duration) -> &mut Bench {
@@ -108,6 +108,48 @@ fn files_are_examined_once_when_they_have_settled() {
 }
 
 #[test]
+fn what_is_seen_for_the_first_time_is_prepared_and_not_too_often() {
+    let mut bench = Bench::new();
+    let prepared = |bench: &mut Bench, state: u64| {
+        let work = bench.slots.look(&look(&[("a", state)]), bench.now);
+        work.iter().filter(|work| work.ahead).count()
+    };
+    assert_eq!(prepared(&mut bench, 1), 1);
+    bench.after(STABLE / 2);
+    assert_eq!(prepared(&mut bench, 2), 0, "the gate has it, and they are changing");
+    bench.after(STABLE);
+    assert_eq!(bench.look(&[("a", 2)]), ["a"]);
+    bench.slots.prepared(&PluginName::new("default", "a"), bench.now);
+    bench.examined("a", passed("a", 1, &["a"]));
+    assert_eq!(bench.serving(), ["a 1"]);
+    // It took a time and a half, so it rests for six: a fifth of the time at most.
+    bench.after(STABLE * 5);
+    assert_eq!(prepared(&mut bench, 3), 0);
+    bench.after(STABLE);
+    bench.look(&[("a", 3)]);
+    bench.examined("a", passed("a", 3, &["a"]));
+    assert_eq!(prepared(&mut bench, 4), 1);
+}
+
+#[test]
+fn what_the_first_pass_does_not_wait_for_is_late_until_it_is_decided_on() {
+    let mut bench = Bench { slots: Slots::default(), now: Instant::now() };
+    assert_eq!(bench.look(&[("a", 1), ("b", 1), ("c", 1)]), ["a", "b", "c"]);
+    bench.examined("a", passed("a", 1, &["a"]));
+    bench.slots.finish_first(bench.now, false);
+    assert!(!bench.slots.is_ready());
+    bench.slots.finish_first(bench.now, true);
+    assert_eq!((bench.serving(), bench.slots.late().len()), (vec!["a 1".to_owned()], 2));
+    bench.examined("b", passed("b", 2, &["b"]));
+    assert_eq!((bench.serving(), bench.slots.late().len()), (vec!["a 1".to_owned(), "b 2".to_owned()], 1));
+    bench.examined("c", Outcome::Refused(None, None, refusal()));
+    assert!(bench.slots.late().is_empty());
+    // Who changes later is a newcomer like any other.
+    bench.look(&[("a", 2), ("b", 1), ("c", 2)]);
+    assert!(bench.slots.late().is_empty());
+}
+
+#[test]
 fn files_that_change_while_the_gate_is_busy_are_next() {
     let mut bench = Bench::new();
     bench.look(&[("a", 1)]);
@@ -136,7 +178,7 @@ fn what_is_half_copied_at_the_start_is_waited_for_until_it_is_given_up() {
         let incomplete = || Outcome::Incomplete(Version("0".into()), refusal());
         assert_eq!(bench.look(&[("a", 1)]), ["a"]);
         bench.examined("a", incomplete());
-        bench.slots.finish_first(bench.now);
+        bench.slots.finish_first(bench.now, false);
         assert!(!bench.slots.is_ready(), "its records would be given up as unrouted");
         if grows {
             bench.deploy(&[("a", 2)], "a", passed("a", 1, &["a"]));
@@ -144,7 +186,7 @@ fn what_is_half_copied_at_the_start_is_waited_for_until_it_is_given_up() {
             assert_eq!(bench.after(GIVE_UP).look(&[("a", 1)]), ["a"]);
             bench.examined("a", incomplete());
         }
-        bench.slots.finish_first(bench.now);
+        bench.slots.finish_first(bench.now, false);
         assert!(bench.slots.is_ready());
         assert_eq!(bench.serving().len(), usize::from(grows));
     }

@@ -6,8 +6,9 @@ use std::os::unix::fs::symlink;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
-use crate::reload::fake::{Host, component, write};
-use crate::reload::{State, TrustedKeys, Watching};
+use super::{LATE_WITHIN, START_WITHIN};
+use crate::reload::fake::{Host, component, large, write};
+use crate::reload::{State, Status, TrustedKeys, Watching};
 
 #[tokio::test]
 async fn what_lies_there_at_the_start_serves_from_the_first_moment() {
@@ -36,8 +37,12 @@ async fn a_slow_copy_in_place_is_waited_for() {
     let mut file = File::create(host.root.join("order.wasm")).unwrap();
     for piece in bytes.chunks(bytes.len() / 4 + 1) {
         // Between any two pieces the file is looked at, found quiet, and examined.
-        host.looked().await;
-        host.until("examined", |status| status.state("order") == Some(State::Live)).await;
+        let so_far = file.metadata().unwrap().len();
+        host.until("examined", |status| {
+            let (first, says) = (&status.plugin("order").versions[0], format!("the file ends after {so_far} bytes"));
+            first.state == State::Loading && first.reason.as_ref().is_some_and(|why| why.contains(&says))
+        })
+        .await;
         file.write_all(piece).unwrap();
         file.flush().unwrap();
     }
@@ -263,6 +268,100 @@ async fn cases_are_read_one_after_the_other() {
         status.plugin("order").versions[0].reason.as_deref().is_some_and(|why| why.starts_with("its case `2.json`"))
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_takes_long_to_compile_keeps_only_its_own_team_waiting() {
+    let host = Host::with(&[("order.wasm", &component("v1"))]).await;
+    // More of them than there are places, small ones and large ones.
+    for at in 0..5 {
+        host.deploy(&format!("payments/bomb{at}.wasm"), &component(&format!("compile {at}")));
+        host.deploy(&format!("payments/large{at}.wasm"), &large(&format!("compile {at}")));
+    }
+    host.compiling(3).await;
+    host.deploy("order.wasm", &component("compile v2"));
+    host.compiling(4).await;
+    host.load.compiler.permits.add_permits(1);
+    // Whichever of the four it was that came first, none is let in that is not compiled; and there is a place for the next.
+    host.compiling(5).await;
+    host.load.compiler.permits.add_permits(100);
+    host.serves("order", "compile v2").await;
+}
+
+#[tokio::test]
+async fn what_lies_compiled_goes_live_while_all_places_to_compile_are_taken() {
+    let host = Host::with(&[("order.wasm", &component("v1"))]).await;
+    host.deploy("order.wasm", &component("v2"));
+    host.serves("order", "v2").await;
+    (0..9).for_each(|at| host.deploy(&format!("bomb{at}.wasm"), &component(&format!("compile {at}"))));
+    host.compiling(3).await;
+    host.deploy("order.wasm", &component("v1"));
+    host.serves("order", "v1").await;
+    host.deploy("other.wasm", &component("refuse no"));
+    host.reaches("other", State::Refused).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_takes_long_to_compile_does_not_keep_the_host_from_starting() {
+    let began = tokio::time::Instant::now();
+    let host = Host::start(|root| {
+        write(&root.join("order.wasm"), &component("v1"));
+        write(&root.join("bomb.wasm"), &component("compile minutes"));
+    });
+    host.handle.ready().await;
+    let waited = began.elapsed();
+    assert!(waited >= START_WITHIN && waited < START_WITHIN * 2, "{waited:?}");
+    assert_eq!((host.code("order").as_deref(), host.handle.status().late.clone()), (Some("v1"), vec!["bomb".to_owned()]));
+    host.load.compiler.permits.add_permits(1);
+    host.handle.complete().await;
+    assert!(host.handle.status().late.is_empty());
+    assert!(host.code("bomb").is_some() || began.elapsed() >= LATE_WITHIN);
+}
+
+#[tokio::test]
+async fn what_is_compiled_ahead_neither_serves_nor_keeps_others_waiting_nor_is_compiled_again() {
+    let host = Host::with(&[("order.wasm", &component("v1"))]).await;
+    host.deploy("order.wasm", &component("compile v2"));
+    host.compiling(1).await;
+    // Something else is wanted before it is done; whether it is examined by then or not.
+    host.deploy("order.wasm", &component("v3"));
+    host.serves("order", "v3").await;
+    host.deploy("order.wasm", &component("compile v2"));
+    host.load.compiler.permits.add_permits(1);
+    host.serves("order", "compile v2").await;
+    assert_eq!(*host.load.compiler.begun.borrow(), 1);
+    assert_eq!(host.history("order"), ["v1", "v3", "compile v2"].map(|version| Some(version.to_owned())));
+}
+
+#[tokio::test]
+async fn a_version_is_shown_from_the_moment_at_which_it_is_seen() {
+    let host = Host::with(&[("order.wasm", &component("v1"))]).await;
+    host.deploy("order.wasm", &component("compile v2"));
+    let loading = |status: &Status| status.plugin("order").versions.first().filter(|version| version.state == State::Loading).cloned();
+    let status = host.until("shown as loading", |status| loading(status).is_some()).await;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+    let since = u128::from(loading(&status).unwrap().since);
+    assert!(now - since < 60_000, "{since} of {now}");
+    assert_eq!(status.plugin("order").versions.len(), 2, "beside the one that serves");
+    host.load.compiler.permits.add_permits(1);
+    host.serves("order", "compile v2").await;
+    host.until("not shown any more", |status| loading(status).is_none()).await;
+}
+
+#[tokio::test]
+async fn a_thread_of_its_own_goes_on_while_the_host_has_none_to_spare() {
+    let host = Host::on_a_thread(|root| write(&root.join("order.wasm"), &component("v1")));
+    // This test's runtime has one thread, and this loop does not give it back.
+    let wait = |code: &str| {
+        let began = tokio::time::Instant::now();
+        while host.code("order").as_deref() != Some(code) {
+            assert!(began.elapsed().as_secs() < 9, "{:#?}", host.handle.status());
+            std::thread::yield_now();
+        }
+    };
+    wait("v1");
+    host.deploy("order.wasm", &component("v2"));
+    wait("v2");
 }
 
 #[tokio::test]

@@ -95,6 +95,11 @@ impl Cache {
         Some(file)
     }
 
+    /// Whether there is a file of the compiled component; whether it is sound shows when it is got.
+    pub(super) fn has(&self, component: &[u8]) -> bool {
+        self.path(component).exists()
+    }
+
     /// Keeps a compiled component, and gives its file; none when it could not be kept.
     pub(super) fn put(&self, component: &[u8], artifact: &[u8]) -> Option<File> {
         let path = self.path(component);

@@ -6,6 +6,7 @@
 mod bounds;
 mod cache;
 mod child;
+mod dear;
 mod image;
 pub mod worker;
 
@@ -13,27 +14,25 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use wasmtime::Engine;
 use wasmtime::component::Component as Compiled;
 
 use self::bounds::HeadStarts;
 use self::cache::Cache;
+use self::dear::Dear;
 pub(super) use self::image::Image;
 use super::sandbox::Compile;
 use crate::plugin::Refusal;
 
-/// Components that are compiled at once, at most: each takes a core and up to some hundred megabytes.
-const AT_ONCE_MAX: usize = 4;
-
-/// Compiles components, or finds them compiled.
+/// Compiles components, or finds them compiled. How many at once is for whoever asks to say.
 #[derive(Debug)]
 pub(super) struct Compiler {
     engine: Engine,
     how: Compile,
     cache: Option<Arc<Cache>>,
-    turns: Semaphore,
     head_starts: HeadStarts,
+    dear: Arc<Dear>,
 }
 
 impl Compiler {
@@ -41,8 +40,17 @@ impl Compiler {
     /// A cache folder that cannot be made, or that others may write.
     pub(super) fn new(engine: Engine, how: Compile, cache: Option<&Path>) -> anyhow::Result<Compiler> {
         let cache = cache.map(|folder| Cache::open(folder, &engine)).transpose()?.map(Arc::new);
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-        Ok(Compiler { engine, how, cache, turns: Semaphore::new(cores.min(AT_ONCE_MAX)), head_starts: HeadStarts::new() })
+        Ok(Compiler { engine, how, cache, head_starts: HeadStarts::new(), dear: Arc::default() })
+    }
+
+    /// Whether compiling these bytes now spares it later: their code would be kept, and is not there yet.
+    ///
+    /// # Errors
+    /// Compiling them took long and came to nothing, a short while ago.
+    pub(super) async fn is_missing(&self, component: &Bytes) -> Result<bool, Refusal> {
+        let Some(cache) = self.cache.clone() else { return Ok(false) };
+        let (dear, component) = (Arc::clone(&self.dear), component.clone());
+        blocking(move || dear.recall(&component).map_or_else(|| Ok(!cache.has(&component)), Err)).await
     }
 
     /// Code that was made of these bytes before, and kept.
@@ -60,15 +68,15 @@ impl Compiler {
     /// # Errors
     /// The bytes cannot be compiled, or not within the limits.
     pub(super) async fn compile(&self, component: &Bytes) -> Result<Image, Refusal> {
-        // Bounded by the compilations ahead, each of which has its own limit of time. Nobody closes the semaphore.
-        let _turn = self.turns.acquire().await;
         match &self.how {
             Compile::InProcess => {
                 let (engine, component) = (self.engine.clone(), component.clone());
                 blocking(move || Compiled::from_binary(&engine, &component).map(Image::compiled).map_err(uncompilable)).await
             }
             Compile::Worker(program) => {
-                let artifact = child::compile(program, component.clone(), self.head_starts.next()).await?;
+                let began = Instant::now();
+                let compiled = child::compile(program, component.clone(), self.head_starts.next()).await;
+                let artifact = compiled.inspect_err(|refusal| self.dear.note(component, began.elapsed(), refusal))?;
                 let (engine, cache, component) = (self.engine.clone(), self.cache.clone(), component.clone());
                 blocking(move || {
                     let kept = cache.and_then(|cache| cache.put(&component, &artifact));

@@ -1,6 +1,6 @@
 //! Any order of writes, removals, looks, verdicts of the gate and faults: what must hold after each step, and in the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -48,6 +48,8 @@ struct World {
     files: BTreeMap<usize, (u64, u8)>,
     /// For the gate: the content as it was when the files were handed over.
     work: BTreeMap<usize, (u8, Known)>,
+    /// What the gate prepares.
+    ahead: BTreeSet<PluginName>,
     stamp: u64,
     /// Since which look the files are missing.
     gone_since: BTreeMap<usize, Instant>,
@@ -66,11 +68,19 @@ impl World {
                 self.note_gone();
                 let files: Vec<(&str, u64)> = self.files.iter().map(|(name, (stamp, _))| (NAMES[*name], *stamp)).collect();
                 for work in self.bench.slots.look(&look(&files), self.bench.now) {
+                    if work.ahead {
+                        assert!(self.ahead.insert(work.name), "one preparation of a plugin at a time");
+                        continue;
+                    }
                     let name = NAMES.iter().position(|name| *name == work.name.as_str()).unwrap();
                     assert!(self.work.insert(name, (self.files[&name].1, work.known)).is_none(), "one examination of a plugin at a time");
                 }
             }
             Step::Examine(name) => {
+                let plugin = PluginName::new("default", NAMES[name]);
+                if self.ahead.remove(&plugin) {
+                    self.bench.slots.prepared(&plugin, self.bench.now);
+                }
                 if let Some((content, known)) = self.work.remove(&name) {
                     self.bench.examined(NAMES[name], gate(NAMES[name], content, &known));
                 }
@@ -142,7 +152,7 @@ proptest! {
     fn whatever_happens_what_serves_is_sound_and_in_the_end_right(steps in proptest::collection::vec(step(), 0..80)) {
         let bench = Bench::new();
         let mut world =
-            World { bench, files: BTreeMap::new(), work: BTreeMap::new(), stamp: 0, gone_since: BTreeMap::new(), published: Vec::new() };
+            World { bench, files: BTreeMap::new(), work: BTreeMap::new(), ahead: BTreeSet::new(), stamp: 0, gone_since: BTreeMap::new(), published: Vec::new() };
         let calm = [Step::Look, Step::Examine(0), Step::Examine(1), Step::Examine(2), Step::Examine(3), Step::Wait(300)];
         // Enough rounds for grace, for giving up, and for a key that is handed on thrice.
         let end = std::iter::repeat_n(&calm, 60).flatten();
