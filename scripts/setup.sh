@@ -4,11 +4,13 @@
 # On Debian as root, what is missing is installed by apt. Otherwise everything that is missing is named at once, with the command to type.
 # Quick when nothing is missing: it looks for programs and libraries, and asks apt for nothing.
 set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 for_what=${1:-test}
 rust_version=1.95
 
 missing=()  # Debian's packages
+todo=()     # what a person has to do, with the command to type
 has() { command -v "$1" >/dev/null 2>&1; }
 
 # The compiler and make: librdkafka, OpenSSL's and zstd's bindings are built from source.
@@ -20,17 +22,41 @@ else
   missing+=(pkg-config libssl-dev zlib1g-dev)
 fi
 
-# A compiler with std for wasm32: scripts/wasm-std.sh fetches it by itself, apart from this library.
-if [ "${KEYWAY_WASM_STD:-}" = debian ] && ! ldconfig -p 2>/dev/null | grep -q 'libLLVM\.so\.22\.1 '; then missing+=(libllvm22); fi
+# Rust itself.
+if ! has cargo; then
+  todo+=("install Rust $rust_version or later from https://rustup.rs (there is no cargo in PATH)")
+else
+  rustc=$(rustc --version | cut -d' ' -f2)
+  [ "$(printf '%s\n' "$rust_version" "$rustc" | sort -V | head -1)" = "$rust_version" ] ||
+    todo+=("rustup update stable (rustc $rustc is too old; $rust_version or later is needed)")
+  if [ "$for_what" = test ]; then
+    for part in rustfmt clippy; do
+      cargo "${part/rustfmt/fmt}" --version >/dev/null 2>&1 || { has rustup && rustup component add "$part"; } ||
+        todo+=("rustup component add $part")
+    done
+  fi
+fi
+
+# A compiler with std for wasm32: scripts/wasm-std.sh fetches it by itself, from rustup or from Debian, apart from this library for the second way.
+from_debian() {
+  case ${KEYWAY_WASM_STD:-} in
+    debian) ;;
+    "") has rustc && ! has rustup && ! compgen -G "$(rustc --print sysroot)/lib/rustlib/wasm32-unknown-unknown/lib/libstd*.rlib" >/dev/null ;;
+    *) return 1 ;;
+  esac
+}
+# Into a variable first: a reader that stops at its match would end ldconfig by a signal. It lies where only root's PATH looks.
+libraries=$(PATH=$PATH:/usr/sbin:/sbin ldconfig -p 2>/dev/null || true)
+if from_debian && [[ $libraries != *'libLLVM.so.22.1 '* ]]; then missing+=(libllvm22); fi
 
 java_version() { java -version 2>&1 | sed -n '1s/.*version "\([0-9]*\).*/\1/p'; }
 
 # The tests run on a real Kafka: one that is there already, else its own jars, else Docker.
 if [ "$for_what" = test ] && [ -z "${KEYWAY_TEST_BROKERS:-}" ]; then
-  kafka=$(compgen -G "${XDG_CACHE_HOME:-$HOME/.cache}/keyway/kafka-*/kafka-server-*.jar" | head -1 || true)
+  kafka=$(sed -n 's:.*<kafka>\(.*\)</kafka>.*:\1:p' tests/kafka/pom.xml)
   if ! { has docker && timeout 10 docker info >/dev/null 2>&1; }; then
     { has java && [ "$(java_version)" -ge 17 ] 2>/dev/null; } || missing+=(default-jdk-headless)
-    [ -n "$kafka" ] || has mvn || missing+=(maven)
+    [ -d "${XDG_CACHE_HOME:-$HOME/.cache}/keyway/kafka-$kafka" ] || has mvn || missing+=(maven)
   fi
 fi
 
@@ -45,26 +71,14 @@ if [ ${#missing[@]} -gt 0 ]; then
     apt-get -q update
     $install
   elif has apt-get; then
-    printf 'setup: not everything that is needed is installed; run\n  sudo apt-get update && sudo %s\n' "$install" >&2
-    exit 1
+    todo=("sudo apt-get update && sudo $install" ${todo[@]+"${todo[@]}"})
   else
-    printf 'setup: not everything that is needed is installed. These are the names of Debian packages: %s\n' "${missing[*]}" >&2
-    exit 1
+    todo=("install what Debian calls ${missing[*]}" ${todo[@]+"${todo[@]}"})
   fi
 fi
 
-if ! has cargo; then
-  printf 'setup: there is no cargo in PATH\n  hint: install Rust %s or later from https://rustup.rs\n' "$rust_version" >&2
+if [ ${#todo[@]} -gt 0 ]; then
+  printf 'setup: not everything that is needed is installed\n' >&2
+  printf '  %s\n' "${todo[@]}" >&2
   exit 1
-fi
-rustc=$(rustc --version | cut -d' ' -f2)
-if [ "$(printf '%s\n' "$rust_version" "$rustc" | sort -V | head -1)" != "$rust_version" ]; then
-  printf 'setup: rustc %s is too old; %s or later is needed\n  hint: rustup update stable\n' "$rustc" "$rust_version" >&2
-  exit 1
-fi
-if [ "$for_what" = test ]; then
-  for part in rustfmt clippy; do
-    cargo "${part/rustfmt/fmt}" --version >/dev/null 2>&1 || { has rustup && rustup component add "$part"; } ||
-      { printf 'setup: %s is missing\n  hint: rustup component add %s\n' "$part" "$part" >&2; exit 1; }
-  done
 fi

@@ -51,10 +51,12 @@ link_linkers() {
 }
 
 need_packages() {
-  local missing=()
+  local missing=() libraries
   command -v dpkg-deb >/dev/null && command -v apt-get >/dev/null || fail "this is no Debian" "hint: rustup target add $target"
   command -v cc >/dev/null || missing+=(gcc libc6-dev)
-  ldconfig -p | grep -q 'libLLVM\.so\.22\.1 ' || missing+=(libllvm22)
+  # Into a variable first: a reader that stops at its match would end ldconfig by a signal. It lies where only root's PATH looks.
+  libraries=$(PATH=$PATH:/usr/sbin:/sbin ldconfig -p)
+  [[ $libraries == *'libLLVM.so.22.1 '* ]] || missing+=(libllvm22)
   if [ "$(id -u)" = 0 ]; then
     apt-cache show rust-web-src >/dev/null 2>&1 || apt-get update >&2
     [ ${#missing[@]} = 0 ] || DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}" >&2

@@ -13,8 +13,11 @@ use std::time::Duration;
 
 use crate::until;
 
-/// The version in `tests/kafka/pom.xml`; a part of the cache's path, so that a new version is fetched anew.
-const KAFKA: &str = "4.3.1";
+/// What Maven fetches; `scripts/setup.sh` reads the version in it too.
+const POM: &str = include_str!("../kafka/pom.xml");
+
+/// How long a Docker engine may take to say that it is there.
+const DOCKER_ANSWERS_WITHIN: &str = "10s";
 
 /// A JVM's start on two busy cores takes some 10 s; this is what it may take before something is wrong.
 const START: Duration = Duration::from_secs(90);
@@ -53,10 +56,18 @@ fn start() -> Result<Broker, String> {
     }
     let jars = match jars() {
         Ok(jars) => jars,
-        Err(no_jars) if answers("docker", &["info"]) => return in_docker().map_err(|problem| format!("{no_jars}; and in Docker: {problem}")),
+        Err(no_jars) if answers("timeout", &[DOCKER_ANSWERS_WITHIN, "docker", "info"]) => {
+            return in_docker().map_err(|problem| format!("{no_jars}; and in Docker: {problem}"));
+        }
         Err(no_jars) => return Err(format!("`KEYWAY_TEST_BROKERS` is not set; {no_jars}; and no Docker engine answers `docker info`")),
     };
     from_jars(&jars)
+}
+
+/// Kafka's version; a part of the cache's path, so that a new one is fetched anew.
+fn version() -> &'static str {
+    let version = POM.split_once("<kafka>").and_then(|(_, rest)| rest.split_once("</kafka>")).map(|(version, _)| version);
+    version.expect("a version in `tests/kafka/pom.xml`")
 }
 
 fn answers(program: &str, arguments: &[&str]) -> bool {
@@ -75,7 +86,7 @@ fn jars() -> Result<PathBuf, String> {
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
         .ok_or("neither `XDG_CACHE_HOME` nor `HOME` says where to keep Kafka's jars")?;
-    let jars = cache.join("keyway").join(format!("kafka-{KAFKA}"));
+    let jars = cache.join("keyway").join(format!("kafka-{}", version()));
     if !answers("java", &["-version"]) {
         return Err("`java` does not run (`apt-get install openjdk-17-jre-headless`)".into());
     }
@@ -86,7 +97,7 @@ fn jars() -> Result<PathBuf, String> {
         return Err("`mvn` does not run (`apt-get install maven`)".into());
     }
     // Fetched next to its place and then renamed, so that what is there is whole, also when two processes fetch at once.
-    let partial = cache.join("keyway").join(format!("kafka-{KAFKA}.{}.partial", std::process::id()));
+    let partial = cache.join("keyway").join(format!("kafka-{}.{}.partial", version(), std::process::id()));
     let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("kafka/pom.xml");
     let fetched = Command::new("mvn")
         .args(["--quiet", "--batch-mode", "--file"])
@@ -98,7 +109,7 @@ fn jars() -> Result<PathBuf, String> {
         .map_err(|error| format!("run `mvn`: {error}"))?;
     if !fetched.status.success() {
         let _ = fs::remove_dir_all(&partial);
-        return Err(format!("`mvn` could not fetch Kafka {KAFKA}: {}", String::from_utf8_lossy(&fetched.stdout).trim()));
+        return Err(format!("`mvn` could not fetch Kafka {}: {}", version(), String::from_utf8_lossy(&fetched.stdout).trim()));
     }
     match fs::rename(&partial, &jars) {
         Ok(()) => Ok(jars),
@@ -199,7 +210,7 @@ fn in_docker() -> Result<Broker, String> {
     for setting in &settings {
         run.args(["--env", setting]);
     }
-    let started = run.arg(format!("apache/kafka:{KAFKA}")).stdin(Stdio::null()).output().map_err(|error| format!("run `docker`: {error}"))?;
+    let started = run.arg(format!("apache/kafka:{}", version())).stdin(Stdio::null()).output().map_err(|error| format!("run `docker`: {error}"))?;
     if !started.status.success() {
         return Err(String::from_utf8_lossy(&started.stderr).trim().to_owned());
     }
