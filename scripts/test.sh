@@ -19,9 +19,13 @@ for target in "$@"; do
   # The runners' own last words: cargo test's lines of results added up, and the demo's summary.
   said=$(awk '/^test result:/ { passed += $4; failed += $6; ignored += $8; n++ }
     END { if (n) printf "%d passed, %d failed, %d ignored", passed, failed, ignored }' "$logs/$target.log")
-  # Languages that were passed over, by name.
-  passed_over=$(sed -n 's/^test \([a-z]*\)::[a-z]* *\.\.\. ignored.*/\1/p' "$logs/$target.log" | sort -u | paste -sd' ')
-  [ "$target" != languages ] || [ -z "$passed_over" ] || said="$said; passed over: $passed_over"
+  # Languages, and examples in them, that were passed over, by name.
+  case $target in
+    languages) passed_over=$(sed -n 's/^test \([a-z]*\)::[a-z]* *\.\.\. ignored.*/\1/p' "$logs/$target.log" | sort -u | paste -sd' ') ;;
+    e2e) passed_over=$(sed -n 's/.*passed over: \(plugins[^,]*\),.*/\1/p' "$logs/$target.log" | sort -u | paste -sd' ') ;;
+    *) passed_over= ;;
+  esac
+  [ -z "$passed_over" ] || said="$said; passed over: $passed_over"
   [ "$status" = 0 ] && word=ok || word=FAILED
   table+=("$(printf '%-10s %-7s %5ds  %s' "$target" "$word" $((SECONDS - step)) "$said")")
   [ "$status" = 0 ] || { failed=$target; break; }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
+use hyper::header::HeaderMap;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -76,6 +77,8 @@ pub struct Seen {
     pub idempotency_key: Option<String>,
     /// The `Content-Type` header.
     pub content_type: Option<String>,
+    /// All headers, a line each, by name.
+    pub headers: String,
     /// The body, whole.
     pub body: Bytes,
     /// The status that it was or will be answered with; none when it was left hanging.
@@ -228,6 +231,7 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
             method: head.method.to_string(),
             idempotency_key: header("idempotency-key"),
             content_type: header("content-type"),
+            headers: lines(&head.headers),
             body: body.to_bytes(),
             status: (!answer.hang).then_some(answer.status),
             at: Instant::now(),
@@ -245,6 +249,13 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
     }
     drop(counted);
     Ok(response(&answer))
+}
+
+/// A header a line, by name; those of one name in their order.
+fn lines(headers: &HeaderMap) -> String {
+    let mut lines: Vec<String> = headers.iter().map(|(name, value)| format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes()))).collect();
+    lines.sort_by(|one, other| one.split(':').next().cmp(&other.split(':').next()));
+    lines.concat()
 }
 
 /// The answer with the longest beginning of this path, of those that are still to be given.

@@ -163,7 +163,8 @@ pub fn check(records: &[Message], requests: impl Fn(&Message) -> u32, seen: &[Se
     for request in seen {
         let sent = Sent::of(request);
         if let Some(before) = first.get(&sent) {
-            assert_eq!((&before.method, &before.path, &before.body), (&request.method, &request.path, &request.body), "a repeat differs: {sent:?}");
+            let same = |seen: &Seen| (seen.method.clone(), seen.path.clone(), seen.headers.clone(), seen.body.clone());
+            assert_eq!(same(before), same(request), "a repeat differs: {sent:?}");
             repeats += 1;
             continue;
         }

@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use e2e::traffic::check;
 use e2e::{Answer, Broker, Destination, Message};
 
 #[test]
@@ -55,6 +56,36 @@ fn requests_are_recorded_and_answered_as_told() {
     assert_eq!(seen[0].idempotency_key.as_deref(), Some("k-1"));
     assert_eq!(&seen[0].body[..], b"{}");
     assert_eq!(seen[3].status, None);
+}
+
+#[test]
+fn a_repeat_that_differs_in_anything_is_found() {
+    let destination = Destination::start();
+    let mut record = Message::new("k", "{}");
+    (record.partition, record.offset) = (Some(0), 1);
+    let send = |path: &str, key: &str, header: &str, body: &str| {
+        let address = destination.url().trim_start_matches("http://").to_owned();
+        let mut stream = TcpStream::connect(&address).expect("a connection");
+        let length = body.len();
+        write!(
+            stream,
+            "POST {path} HTTP/1.1\r\nHost: {address}\r\nIdempotency-Key: {key}\r\nContent-Length: {length}\r\nX-A: {header}\r\nConnection: close\r\n\r\n{body}"
+        )
+        .expect("to write");
+        stream.read_to_string(&mut String::new()).expect("a reply");
+    };
+    let key = "g/t/0/1/0";
+    send("/a", key, "1", "{}");
+    send("/a", key, "1", "{}");
+    let same = destination.seen().clone();
+    assert_eq!(check(std::slice::from_ref(&record), |_| 1, &same).repeats, 1);
+    for (path, other_key, header, body) in [("/b", key, "1", "{}"), ("/a", "h/t/0/1/0", "1", "{}"), ("/a", key, "2", "{}"), ("/a", key, "1", "[]")] {
+        send(path, other_key, header, body);
+        let mut seen = same.clone();
+        seen.extend(destination.seen().last().cloned());
+        let checked = std::panic::catch_unwind(|| check(std::slice::from_ref(&record), |_| 1, &seen));
+        assert!(checked.is_err(), "{path}, {other_key}, {header}, {body}");
+    }
 }
 
 fn call(destination: &Destination, path: &str) -> String {

@@ -3,9 +3,8 @@
 //! `make languages` builds them, each beside its source. A language whose plugin is not built is passed over by name; with `KEYWAY_LANGUAGES=all` that is a
 //! failure.
 
-#![expect(clippy::print_stderr, reason = "a language that is passed over is named where the test is run")]
-
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -123,7 +122,8 @@ fn built<'a>(folders: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
         let is_built = component(folder).is_some();
         assert!(is_built || !required, "plugins/{folder} is not built: `make languages` builds it");
         if !is_built {
-            eprintln!("passed over: plugins/{folder}, which is not built");
+            // Past the runner, which keeps what a test that passes says: `scripts/test.sh` puts it into its summary.
+            let _ = writeln!(std::io::stderr(), "passed over: plugins/{folder}, which is not built");
         }
         is_built
     });
