@@ -332,11 +332,15 @@ fn take_one(failures: &Mutex<u32>) -> Result<(), String> {
 pub(crate) type FakePipeline = Pipeline<Closures, Arc<Destinations>, Books>;
 
 /// A pipeline over fakes, with one plugin for every key.
-pub(crate) fn pipeline(broker: &Broker, destinations: &Arc<Destinations>, code: fn(&Record) -> Result<Verdict, Failure>) -> Arc<FakePipeline> {
+pub(crate) fn pipeline<D: Deliver>(
+    broker: &Broker,
+    deliver: D,
+    code: fn(&Record) -> Result<Verdict, Failure>,
+) -> Arc<Pipeline<Closures, D, Books>> {
     let pipeline = Pipeline {
         routes: Arc::default(),
         transform: Closures::default(),
-        deliver: Arc::clone(destinations),
+        deliver,
         settle: Books { broker: broker.clone(), dead: Arc::default(), refuse: Arc::default(), refuse_commits: Arc::default() },
         metrics: Metrics::new(),
         policy: Policy {
@@ -384,7 +388,7 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) fn start(broker: &Broker, window: usize, code: fn(&Record) -> Result<Verdict, Failure>) -> Host {
         let destinations: Arc<Destinations> = Arc::default();
-        let pipeline = pipeline(broker, &destinations, code);
+        let pipeline = pipeline(broker, Arc::clone(&destinations), code);
         let (script, prompter) = Script::new(broker);
         let lanes = Lanes { bytes: window, ..Lanes::default() };
         let (run, control) = Run::new(script, Arc::clone(&pipeline), run::Settings { lanes, commit_every: Duration::from_millis(50) });

@@ -16,12 +16,9 @@ use tokio::time::Instant;
 use crate::config::{self, Ordering};
 use crate::outcome::Cause;
 use crate::plugin::Version;
-use crate::policy::Turns;
+use crate::policy::{IN_PROGRESS_MAX, Turns};
 use crate::record::{AssignmentId, Position, Record};
 use crate::settle::Ticket;
-
-/// Records in progress at once. Each costs its task, some kilobytes; 8,192 is what 100 ms of latency need at 80,000 records a second.
-const IN_PROGRESS_MAX: usize = 8_192;
 
 /// Records parked as offsets. Each costs 64 bytes and, where every key is another, a lane of about 200: some 250 MB at the most.
 const PARKED_MAX: usize = 1_000_000;
@@ -86,6 +83,8 @@ pub struct Lanes {
 struct Lane {
     queue: VecDeque<Waiting>,
     state: State,
+    /// Whether its first record was held before. While that is in progress again it may well be a probe that takes its destination's timeout.
+    is_back: bool,
 }
 
 /// A record that waits: in memory, or parked and to be fetched again.
@@ -168,7 +167,7 @@ impl Lanes {
         match self.lanes.entry(id) {
             Entry::Occupied(lane) => lane.into_mut().queue.push_back(waiting),
             Entry::Vacant(place) => {
-                place.insert(Lane { queue: VecDeque::from([waiting]), state: State::Ready }).make_ready(id, &mut self.ready);
+                place.insert(Lane { queue: VecDeque::from([waiting]), state: State::Ready, is_back: false }).make_ready(id, &mut self.ready);
             }
         }
     }
@@ -226,6 +225,7 @@ impl Lanes {
         self.bytes -= weight;
         self.records -= 1;
         self.in_progress -= 1;
+        lane.is_back = false;
         if lane.queue.is_empty() {
             self.lanes.remove(&id);
         } else {
@@ -242,6 +242,7 @@ impl Lanes {
         self.in_progress -= 1;
         lane.queue.push_front(Waiting::from(job));
         lane.state = State::Held(cause.clone());
+        lane.is_back = true;
         self.held.entry(cause).or_default().push_back(id);
     }
 
@@ -286,8 +287,9 @@ impl Lanes {
         self.held.iter().map(|(cause, lanes)| (cause, lanes.len()))
     }
 
-    /// Makes room: turns records that cannot start soon into offsets. Says how many. First those of held lanes and the far end of
-    /// those that wait for parked records themselves; where that is not enough, all that waits behind a parked record.
+    /// Makes room: turns records that cannot start soon into offsets. Says how many. First those of held lanes and the far end of those that wait for
+    /// parked records themselves, or whose first record was held and is in progress again; where that is not enough, all that waits behind such a
+    /// record.
     pub fn park(&mut self) -> usize {
         let gently = self.park_behind(FETCH_AHEAD);
         gently + if self.fits(0) { 0 } else { self.park_behind(0) }
@@ -300,6 +302,7 @@ impl Lanes {
             let keep = match lane.state {
                 State::Held(_) => 0,
                 State::Ready if lane.queue.front().is_some_and(|first| first.record.is_none()) => keep,
+                State::Busy { .. } if lane.is_back => keep,
                 State::Busy { .. } | State::Ready => continue,
             };
             for waiting in lane.queue.iter_mut().skip(keep) {

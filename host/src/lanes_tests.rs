@@ -158,6 +158,44 @@ fn what_waits_behind_parked_records_makes_room_for_them() {
     assert!(asked >= 4 * rounds, "{asked} records in {rounds} rounds");
 }
 
+/// A probe takes its destination's timeout, in which its lane alone could fill the window.
+#[test]
+fn what_comes_behind_a_record_that_was_held_makes_room_while_that_is_tried_again() {
+    let (mut feed, mut lanes) = (Feed::new(1), lanes(20_000));
+    feed.push(&mut lanes, Some("a"));
+    feed.push(&mut lanes, Some("a"));
+    let (lane, job) = lanes.start().unwrap();
+    lanes.hold(lane, job, cause());
+    lanes.release(&cause(), 1);
+    let (_, job) = lanes.start().unwrap();
+    let mut fill = |lanes: &mut Lanes| {
+        while lanes.has_room() {
+            feed.push(lanes, Some("a"));
+        }
+    };
+    fill(&mut lanes);
+    assert!(lanes.park() > 0 && lanes.has_room());
+    fill(&mut lanes);
+    assert!(lanes.park() > 0 && lanes.has_room());
+
+    // When it has ended, what is behind the next one merely waits for its turn.
+    let (mut feed, mut lanes) = (Feed::new(2), Lanes::new(config::Lanes { bytes: 20_000, ..config::Lanes::default() }));
+    feed.push(&mut lanes, Some("a"));
+    feed.push(&mut lanes, Some("a"));
+    let (lane, first) = lanes.start().unwrap();
+    lanes.hold(lane, first, cause());
+    lanes.release(&cause(), 1);
+    let (lane, first) = lanes.start().unwrap();
+    feed.ledger.settle(first.ticket);
+    lanes.finish(lane);
+    let second = lanes.start().unwrap();
+    while lanes.has_room() {
+        feed.push(&mut lanes, Some("a"));
+    }
+    assert_eq!(lanes.park(), 0);
+    drop((job, second));
+}
+
 #[test]
 fn what_kafka_no_longer_has_is_given_back() {
     let (mut feed, mut lanes) = (Feed::new(1), lanes(1 << 20));

@@ -9,7 +9,7 @@ use url::Url;
 
 use super::reader::{Field, Section, not_empty};
 use super::{Auth, Batch, BatchFormat, Breaker, Concurrency, Destination, HttpVersions, OnExhausted, Report, Retry, Tls, expand, values};
-use crate::policy::SecretText;
+use crate::policy::{CONCURRENCY_MAX, SecretText};
 
 /// Connection set-up is two or three round trips; past this the host is down, not slow.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -20,8 +20,8 @@ const RETRY: Retry =
     Retry { attempts: 8, backoff_min: Duration::from_millis(100), backoff_max: Duration::from_secs(30), within: Duration::from_secs(300) };
 /// Half of the attempts of ten seconds, but not before twenty: a destination that is down, not one that refuses some records.
 const BREAKER: Breaker = Breaker { failure_ratio: 0.5, minimum: 20, window: Duration::from_secs(10), open_for: Duration::from_secs(5) };
-/// Adaptive concurrency keeps between these. The upper bound is what a host of two cores can have in flight within 200 MiB.
-const ADAPTIVE: (usize, usize) = (1, 2_048);
+/// Adaptive concurrency keeps between these.
+const ADAPTIVE: (usize, usize) = (1, CONCURRENCY_MAX);
 /// More than any error message, less than any page; kept per request in flight.
 const REPLY_CAP: usize = 64 << 10;
 
@@ -186,7 +186,7 @@ fn concurrency(section: &mut Section<'_>, report: &mut Report) -> Concurrency {
     if field.is_table() {
         let mut bounds = field.section(report);
         let min = bounds.optional(report, "min", Field::count).unwrap_or(ADAPTIVE.0);
-        let max = bounds.optional(report, "max", Field::count).unwrap_or(ADAPTIVE.1);
+        let max = bounds.optional(report, "max", in_flight).unwrap_or(ADAPTIVE.1);
         bounds.finish(report);
         if min > max {
             report.add(field.span, format!("`{}`: `min` is {min}, above `max`, which is {max}", field.name), None);
@@ -201,10 +201,23 @@ fn concurrency(section: &mut Section<'_>, report: &mut Report) -> Concurrency {
         _ => Err(format!("expected {expected}, found `{text}`")),
     };
     let read = if field.is_text() { field.read(word) } else { field.count().map(Concurrency::Fixed) };
+    let read = read.and_then(|read| match read {
+        Concurrency::Fixed(number) => can_fly(number).map(Concurrency::Fixed),
+        Concurrency::Adaptive { .. } => Ok(read),
+    });
     read.unwrap_or_else(|cause| {
         report.add(field.span, format!("`{}`: {cause}", field.name), None);
         adaptive
     })
+}
+
+fn in_flight(field: &Field<'_>) -> Result<usize, String> {
+    can_fly(field.count()?)
+}
+
+/// More could never be in flight, so a larger number would be ignored.
+fn can_fly(number: usize) -> Result<usize, String> {
+    if number > CONCURRENCY_MAX { Err(format!("expected at most {CONCURRENCY_MAX} requests in flight, found {number}")) } else { Ok(number) }
 }
 
 fn breaker(section: &mut Section<'_>, report: &mut Report) -> Breaker {

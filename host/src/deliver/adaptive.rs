@@ -122,11 +122,6 @@ impl Limit {
         self.limit as usize
     }
 
-    /// The most that it can ever be.
-    pub(super) fn most(&self) -> usize {
-        self.bounds.map_or(self.limit, |(_, max)| max) as usize
-    }
-
     /// A request had to wait because of the limit.
     pub(super) fn saturated(&mut self) {
         self.window.saturated = true;

@@ -1,7 +1,7 @@
 //! The circuit breaker of one destination: a pure state machine over given times.
 //!
-//! Closed, it watches the share of failed attempts in a sliding window. Open, it lets nothing through until its time is up. Half-open, it lets
-//! one request through as a probe, whose end decides (Nygard, "Release It!", 2007, chapter 5).
+//! Closed, it watches the share of failed attempts in a sliding window, and whether there is any reply at all. Open, it lets nothing through until
+//! its time is up. Half-open, it lets one request through as a probe, whose end decides (Nygard, "Release It!", 2007, chapter 5).
 
 use std::time::Duration;
 
@@ -11,6 +11,11 @@ use crate::config;
 
 /// Parts of the window. Ten make the window's end precise to a tenth, at eighty bytes a destination.
 const PARTS: usize = 10;
+
+/// Attempts without a reply that open the breaker when nothing else has ended for a whole window. A destination that hangs ends few: each takes its
+/// timeout, and adaptive concurrency halves their number each time, so that `minimum` is out of reach. One may be a record that nobody can answer,
+/// two may be chance.
+const SILENT: u32 = 3;
 
 /// Why a breaker is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +62,10 @@ pub(super) enum Admission {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     Success,
+    /// With a reply.
     Failure,
+    /// Without one; it had begun then.
+    Silence(Instant),
     /// It says nothing: cancelled before there was an answer.
     Unknown,
 }
@@ -72,6 +80,10 @@ pub(super) struct Breaker {
     /// Number of the newest part, counted from `start`.
     newest: u64,
     start: Instant,
+    /// Since when there has been no reply, and how many attempts ended without one meanwhile.
+    silence: Option<(Instant, u32)>,
+    /// When there was a reply last.
+    heard_at: Option<Instant>,
     /// The latest time before which the destination asked to be left alone.
     asked: Option<Instant>,
 }
@@ -91,7 +103,17 @@ struct Part {
 
 impl Breaker {
     pub(super) fn new(settings: config::Breaker, now: Instant) -> Breaker {
-        Breaker { settings, position: Position::Closed, trip: Trip::Failures, parts: [Part::default(); PARTS], newest: 0, start: now, asked: None }
+        Breaker {
+            settings,
+            position: Position::Closed,
+            trip: Trip::Failures,
+            parts: [Part::default(); PARTS],
+            newest: 0,
+            start: now,
+            silence: None,
+            heard_at: None,
+            asked: None,
+        }
     }
 
     pub(super) fn state(&self) -> BreakerState {
@@ -151,16 +173,30 @@ impl Breaker {
         }
         let part = self.part(now);
         part.attempts += 1;
-        part.failures += u32::from(end == End::Failure);
+        part.failures += u32::from(end != End::Success);
+        let silent = self.is_silent(now, end);
         if end == End::Success {
             return false;
         }
         let (attempts, failures) = self.parts.iter().fold((0, 0), |(attempts, failures), part| (attempts + part.attempts, failures + part.failures));
-        if attempts < self.settings.minimum || f64::from(failures) < self.settings.failure_ratio * f64::from(attempts) {
-            return false;
+        let failed = attempts >= self.settings.minimum && f64::from(failures) >= self.settings.failure_ratio * f64::from(attempts);
+        if failed || silent {
+            self.trip(now, Trip::Failures);
         }
-        self.trip(now, Trip::Failures);
-        true
+        failed || silent
+    }
+
+    /// Whether there has been no reply for a window, and enough attempts to hear one.
+    fn is_silent(&mut self, now: Instant, end: End) -> bool {
+        let End::Silence(begun) = end else {
+            self.heard_at = Some(now);
+            self.silence = None;
+            return false;
+        };
+        // An attempt that began before the last reply is silent since then.
+        let (since, attempts) = self.silence.get_or_insert((self.heard_at.map_or(begun, |heard| heard.max(begun)), 0));
+        *attempts += 1;
+        *attempts >= SILENT.min(self.settings.minimum) && now.saturating_duration_since(*since) >= self.settings.window
     }
 
     /// The end of a probe.
@@ -169,9 +205,11 @@ impl Breaker {
             End::Success => {
                 self.position = Position::Closed;
                 self.parts = [Part::default(); PARTS];
+                self.silence = None;
+                self.heard_at = Some(now);
                 self.asked = None;
             }
-            End::Failure => self.trip(now, self.trip),
+            End::Failure | End::Silence(_) => self.trip(now, self.trip),
             End::Unknown => {
                 if let Position::HalfOpen { probing } = &mut self.position {
                     *probing = false;
@@ -227,6 +265,34 @@ mod tests {
             assert!(!breaker.ended(start, End::Failure), "after {failures}");
         }
         assert!(breaker.ended(start, End::Failure));
+    }
+
+    #[test]
+    fn opens_when_nothing_is_heard_for_a_window() {
+        let start = Instant::now();
+        let silent = |begun: u64| End::Silence(at(start, begun));
+        // Three that began together and ended after a window.
+        let mut breaker = Breaker::new(SETTINGS, start);
+        assert!(!breaker.ended(at(start, 10_000), silent(0)));
+        assert!(!breaker.ended(at(start, 10_000), silent(0)));
+        assert!(breaker.ended(at(start, 10_000), silent(0)));
+        // Many within less than a window say nothing yet: a restart of the destination.
+        let mut breaker = Breaker::new(SETTINGS, start);
+        for millis in 0..9 {
+            assert!(!breaker.ended(at(start, 1_000 * millis), silent(1_000 * millis)));
+        }
+        assert!(breaker.ended(at(start, 10_000), silent(9_000)));
+        // A reply of any kind begins the silence anew, for those too that began before it.
+        for reply in [End::Success, End::Failure] {
+            let mut breaker = Breaker::new(SETTINGS, start);
+            assert!(!breaker.ended(at(start, 10_000), silent(0)));
+            assert!(!breaker.ended(at(start, 10_000), silent(0)));
+            assert!(!breaker.ended(at(start, 10_001), reply));
+            for _ in 0..3 {
+                assert!(!breaker.ended(at(start, 20_000), silent(9_000)), "after {reply:?}");
+            }
+            assert!(breaker.ended(at(start, 20_001), silent(11_000)), "after {reply:?}");
+        }
     }
 
     #[test]

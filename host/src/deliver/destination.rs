@@ -9,12 +9,12 @@ use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri};
 use http_body_util::Full;
-use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use super::batch::{self, Gathering};
 use super::breaker::BreakerState;
 use super::client::{Answer, Client, Fault, Settings};
+use super::common::Common;
 use super::credential::{Credential, Missing};
 use super::gate::{Ended, Gate, Permit, Snapshot, Turn};
 use super::memory::{Memory, Past};
@@ -113,15 +113,15 @@ enum Last {
 impl Destination<Client> {
     /// # Errors
     /// What of the settings cannot be used.
-    pub(super) fn new(settings: &config::Destination, recovery: Arc<Notify>, metrics: Arc<Metrics>) -> Result<Destination, String> {
-        Destination::over(Client::new(Settings::of(settings))?, settings, recovery, metrics)
+    pub(super) fn new(settings: &config::Destination, common: Arc<Common>, metrics: Arc<Metrics>) -> Result<Destination, String> {
+        Destination::over(Client::new(Settings::of(settings))?, settings, common, metrics)
     }
 }
 
 impl<W: Wire> Destination<W> {
     /// # Errors
     /// What of the settings cannot be used.
-    pub(super) fn over(wire: W, settings: &config::Destination, recovery: Arc<Notify>, metrics: Arc<Metrics>) -> Result<Destination<W>, String> {
+    pub(super) fn over(wire: W, settings: &config::Destination, common: Arc<Common>, metrics: Arc<Metrics>) -> Result<Destination<W>, String> {
         let pace = match settings.rate {
             Some(rate) => Some(Pace::new(rate).ok_or("`rate` lets no request through")?),
             None => None,
@@ -133,7 +133,7 @@ impl<W: Wire> Destination<W> {
             wire,
             reserved: credential.reserved(),
             credential,
-            gate: Gate::new(settings, recovery, Arc::clone(&metrics)),
+            gate: Gate::new(settings, common, Arc::clone(&metrics)),
             pace,
             memory: Memory::default(),
             batch: settings.batch,
@@ -253,13 +253,12 @@ impl<W: Wire> Destination<W> {
         let begun = permit.begun();
         let (last, sent, elapsed) = self.send(prepared).await;
         past.attempts += sent;
-        let elapsed = Some(elapsed);
         let (wish, ended) = match &last {
             Last::Answered(answer) => {
                 let status = answer.status.as_u16();
                 match reply::class(status) {
-                    Class::Done => (Wish::End, Ended::Accepted(elapsed)),
-                    Class::Never => (Wish::End, Ended::Answered(elapsed)),
+                    Class::Done => (Wish::End, Ended::Accepted(Some(elapsed))),
+                    Class::Never => (Wish::End, Ended::Answered(Some(elapsed))),
                     // While others are accepted it is about this request, not about the credential.
                     Class::Credential if self.gate.accepted_since(begun) => (Wish::Again(None), Ended::Answered(None)),
                     Class::Credential => (Wish::Hold, Ended::CredentialRefused),
@@ -274,13 +273,13 @@ impl<W: Wire> Destination<W> {
             }
             Last::Bare(missing) if missing.refused => (Wish::Hold, Ended::CredentialRefused),
             // The issuer of tokens is not the destination, and records are not given up because of it.
-            Last::Bare(_) => (Wish::Again(None), Ended::Broken(None)),
+            Last::Bare(_) => (Wish::Again(None), Ended::Lost),
             Last::Failed(fault) => {
                 // Nothing that the request says can keep a connection from being made, so a probe that finds none is not held against it.
                 if permit.is_probe() && matches!(fault, Fault::NoConnection(_)) {
                     past.attempts -= sent;
                 }
-                (Wish::Again(None), if matches!(fault, Fault::Broken(_)) { Ended::Broken(None) } else { Ended::Overloaded })
+                (Wish::Again(None), if matches!(fault, Fault::Broken(_)) { Ended::Lost } else { Ended::Silent })
             }
         };
         if !matches!(ended, Ended::Accepted(_) | Ended::Answered(Some(_))) {

@@ -20,6 +20,7 @@ pub(super) use self::permit::{Ended, Permit, Place, Turn};
 pub(super) use self::state::Recovery;
 use self::state::State;
 use super::breaker::{Admission, BreakerState, Trip};
+use super::common::Common;
 use crate::config;
 use crate::observe::Metrics;
 
@@ -34,8 +35,7 @@ pub(super) struct Gate {
     state: Mutex<State>,
     /// Wakes retries that wait for their time when the breaker opens.
     opened: Notify,
-    /// Shared by all destinations: something about recovery has changed.
-    recovery: Arc<Notify>,
+    common: Arc<Common>,
     metrics: Arc<Metrics>,
 }
 
@@ -52,14 +52,14 @@ pub(super) struct Snapshot {
 }
 
 impl Gate {
-    pub(super) fn new(settings: &config::Destination, recovery: Arc<Notify>, metrics: Arc<Metrics>) -> Arc<Gate> {
+    pub(super) fn new(settings: &config::Destination, common: Arc<Common>, metrics: Arc<Metrics>) -> Arc<Gate> {
         let now = Instant::now();
         Arc::new(Gate {
             name: Arc::clone(&settings.name),
             patience: settings.retry.within,
-            state: Mutex::new(State::new(settings, now)),
+            state: Mutex::new(State::new(settings, Arc::clone(&common), now)),
             opened: Notify::new(),
-            recovery,
+            common,
             metrics,
         })
     }
@@ -83,8 +83,7 @@ impl Gate {
             self.hold(state);
             return None;
         }
-        state.places += 1;
-        state.bytes += bytes;
+        state.enter(bytes);
         state.promised = state.promised.saturating_sub(1);
         Some(Place::new(Arc::clone(self), bytes))
     }
@@ -150,7 +149,7 @@ impl Gate {
     fn held(&self, mut state: MutexGuard<'_, State>) {
         state.held_since.get_or_insert_with(SystemTime::now);
         drop(state);
-        self.recovery.notify_one();
+        self.common.recovery.notify_one();
     }
 
     /// Whether requests go through as usual.
@@ -281,9 +280,9 @@ impl Gate {
             (Ended::CredentialRefused, true) => state.breaker.trip(now, Trip::Credential),
             (Ended::CredentialRefused, false) if before == BreakerState::Closed => state.breaker.trip(now, Trip::Credential),
             (Ended::CredentialRefused, false) => {}
-            (_, true) => state.breaker.probed(now, end.end()),
+            (_, true) => state.breaker.probed(now, end.end(permit.begun())),
             (_, false) => {
-                state.breaker.ended(now, end.end());
+                state.breaker.ended(now, end.end(permit.begun()));
             }
         }
         let after = state.breaker.state();
@@ -305,7 +304,7 @@ impl Gate {
         let last_error = if before == after { None } else { state.last_error.clone() };
         drop(state);
         if tell {
-            self.recovery.notify_one();
+            self.common.recovery.notify_one();
         }
         if before != after {
             self.changed(before, after, last_error.map(|(_, error)| error).unwrap_or_default());

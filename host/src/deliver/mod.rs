@@ -1,7 +1,7 @@
 //! Deliver: one HTTP request, until its fate is known.
 //!
-//! Owns a client and a policy per destination: timeout, retry, breaker, rate, concurrency, credential. Promises that no state is shared
-//! between destinations, that every address is checked before it is dialled, and that a secret appears on the wire and nowhere else.
+//! Owns a client and a policy per destination: timeout, retry, breaker, rate, concurrency, credential. Promises that destinations share nothing but
+//! the room for what waits for them, of which none can take the others' part, that every address is checked before it is dialled, and that a secret appears on the wire and nowhere else.
 //! Refuses to know records, keys and plugins.
 
 mod adaptive;
@@ -9,8 +9,10 @@ mod batch;
 mod breaker;
 mod budget;
 mod client;
+mod common;
 mod credential;
 mod destination;
+mod destinations;
 mod dial;
 #[cfg(fuzzing)]
 pub mod fuzz;
@@ -102,4 +104,4 @@ impl<D: Deliver> Deliver for Arc<D> {
 }
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

@@ -1,4 +1,4 @@
-//! What the tests of this stage share: settings, requests, and a server on loopback.
+//! What the tests of this stage share: settings, requests, and a server on loopback; and for the tests of the loop, destinations that play a part.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -17,7 +17,10 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::{Http, Stamp};
+use super::client::{Answer, Fault};
+use super::destination::Wire;
+use super::destinations::Destinations;
+use super::{Deliver, Http, Stamp};
 use crate::config::{Auth, Breaker, Concurrency, Destination, HttpVersions, OnExhausted, Retry, Tls};
 use crate::observe::Metrics;
 use crate::outcome::{Body, Request};
@@ -46,6 +49,36 @@ pub(super) fn destination(url: &str) -> Destination {
 
 pub(super) fn http(settings: Destination) -> Http {
     Http::new(&BTreeMap::from([(Arc::clone(&settings.name), settings)]), &Metrics::new()).unwrap()
+}
+
+/// Plays a part by the name of its host: one that begins with `hung` never answers, any other accepts after some milliseconds.
+struct Actor {
+    timeout: Duration,
+    accepted: Arc<Mutex<Vec<String>>>,
+}
+
+impl Wire for Actor {
+    async fn send(&self, request: ::http::Request<Full<Bytes>>) -> Result<Answer, Fault> {
+        if request.uri().host().is_some_and(|host| host.starts_with("hung")) {
+            tokio::time::sleep(self.timeout).await;
+            return Err(Fault::Timeout(format!("no whole reply within {:?}", self.timeout)));
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        self.accepted.lock().unwrap().push(request.uri().to_string());
+        Ok(Answer { status: ::http::StatusCode::OK, headers: HeaderMap::new(), body: Bytes::new() })
+    }
+}
+
+/// Destinations of these names, of which nothing is said but their URLs, and the URLs of what they have accepted.
+pub(crate) fn actors(names: &[&str]) -> (impl Deliver + use<>, Arc<Mutex<Vec<String>>>) {
+    let settings = names.iter().map(|name| Destination::new(*name, format!("http://{name}/").parse().unwrap()));
+    let settings: BTreeMap<_, _> = settings.map(|settings| (Arc::clone(&settings.name), settings)).collect();
+    let accepted: Arc<Mutex<Vec<String>>> = Arc::default();
+    let destinations = Destinations::new(&settings, |settings, common| {
+        let actor = Actor { timeout: settings.timeout, accepted: Arc::clone(&accepted) };
+        super::destination::Destination::over(actor, settings, common, Metrics::new())
+    });
+    (destinations.ok().unwrap(), accepted)
 }
 
 pub(super) fn post(path: &str, body: &str) -> Request {

@@ -1,7 +1,14 @@
-//! What one call of a plugin may use.
+//! What one call of a plugin may use, and how much there may be of anything at once.
 
 use std::fmt;
 use std::time::Duration;
+
+/// Records in progress at once. Each costs its task, some kilobytes; 8,192 is what 100 ms of latency need at 80,000 records a second.
+pub const IN_PROGRESS_MAX: usize = 8_192;
+
+/// The most requests of one destination that can be in flight: what `deliver/common.rs` has room for while the others are quiet, however many they are. It
+/// is also what a host of two cores can have in flight within 200 MiB.
+pub const CONCURRENCY_MAX: usize = IN_PROGRESS_MAX / 4;
 
 /// Limits of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

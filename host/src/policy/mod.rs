@@ -13,7 +13,7 @@ mod turns;
 
 pub use backoff::backoff;
 pub use grants::{Grant, check_requests};
-pub use limits::Limits;
+pub use limits::{CONCURRENCY_MAX, IN_PROGRESS_MAX, Limits};
 pub use pattern::{Pattern, PatternError};
 pub use secrets::{Secret, SecretPart, SecretText};
 pub use turns::Turns;

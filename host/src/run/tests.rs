@@ -1,3 +1,4 @@
+mod hang;
 mod model;
 mod outage;
 

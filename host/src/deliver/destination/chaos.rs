@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 
+use super::super::common::Common;
 use super::super::gate::Recovery;
 use super::super::testing::{post, stamp};
 use super::tests::{Script, reply, settings};
@@ -70,8 +71,8 @@ async fn run(seed: u64) {
             answer
         }
     });
-    let recovery = Arc::new(Notify::new());
-    let destination = Arc::new(Destination::over(script, &policy, Arc::clone(&recovery), Metrics::new()).unwrap());
+    let common = Arc::new(Common::new(1));
+    let destination = Arc::new(Destination::over(script, &policy, Arc::clone(&common), Metrics::new()).unwrap());
     #[expect(clippy::disallowed_methods, reason = "a test knows how much it sends")]
     let (back, mut returned) = mpsc::unbounded_channel();
     let mut tasks = JoinSet::new();
@@ -95,8 +96,8 @@ async fn run(seed: u64) {
     while ended < total {
         let called = async {
             match look_again {
-                Some(at) => drop(timeout_at(at, recovery.notified()).await),
-                None => recovery.notified().await,
+                Some(at) => drop(timeout_at(at, common.recovery.notified()).await),
+                None => common.recovery.notified().await,
             }
         };
         tokio::select! { biased;
@@ -106,7 +107,7 @@ async fn run(seed: u64) {
             },
             () = called => match destination.gate().recover() {
                 Recovery::Ready(count) => {
-                    recovery.notify_one();
+                    common.recovery.notify_one();
                     for key in held.drain(..count.min(held.len())) { begin(key, &mut random, &mut tasks) }
                 }
                 Recovery::At(at) => look_again = Some(at),

@@ -32,12 +32,11 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.gate.lock();
-        state.places = state.places.saturating_sub(1);
-        state.bytes = state.bytes.saturating_sub(self.bytes);
+        state.leave(self.bytes);
         let tell = state.held > 0;
         drop(state);
         if tell {
-            self.gate.recovery.notify_one();
+            self.gate.common.recovery.notify_one();
         }
     }
 }
@@ -50,9 +49,13 @@ pub(in crate::deliver) enum Ended {
     /// With a reply that says nothing bad of the destination.
     Answered(Option<Duration>),
     /// With a reply that says that something is broken there.
-    Broken(Option<Duration>),
-    /// With a reply that says that there is too much to do, or without one.
+    Broken(Duration),
+    /// With a reply that says that there is too much to do.
     Overloaded,
+    /// Without a reply, because the time was up or there was no connection: there may be too much to do.
+    Silent,
+    /// Without a reply for another reason.
+    Lost,
     /// With a refusal of the credential that is about the destination as a whole.
     CredentialRefused,
     /// Before its end.
@@ -60,18 +63,19 @@ pub(in crate::deliver) enum Ended {
 }
 
 impl Ended {
-    pub(super) fn end(self) -> End {
+    pub(super) fn end(self, begun: Instant) -> End {
         match self {
             Ended::Accepted(_) | Ended::Answered(_) => End::Success,
             Ended::Broken(_) | Ended::Overloaded => End::Failure,
+            Ended::Silent | Ended::Lost => End::Silence(begun),
             Ended::CredentialRefused | Ended::Cancelled => End::Unknown,
         }
     }
 
     pub(super) fn sign(self) -> Sign {
         match self {
-            Ended::Accepted(Some(latency)) | Ended::Answered(Some(latency)) | Ended::Broken(Some(latency)) => Sign::Reply(latency),
-            Ended::Overloaded => Sign::Overload,
+            Ended::Accepted(Some(latency)) | Ended::Answered(Some(latency)) | Ended::Broken(latency) => Sign::Reply(latency),
+            Ended::Overloaded | Ended::Silent => Sign::Overload,
             _ => Sign::None,
         }
     }

@@ -1,6 +1,7 @@
 //! What a gate knows, behind its lock: who is inside, who waits, who was turned away. All of it is arithmetic.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
@@ -11,14 +12,8 @@ use crate::config;
 use crate::deliver::adaptive::Limit;
 use crate::deliver::breaker::Breaker;
 use crate::deliver::budget::Budget;
+use crate::deliver::common::Common;
 use crate::policy::Turns;
-
-/// Requests that may be inside beyond those in flight. Each costs a task and its body, while turning one away costs its transform once more: so it is
-/// large, and the bytes below are what bounds the memory.
-const WAITING: usize = 4096;
-
-/// Bytes of bodies that may be inside, of one destination. A quarter of the lanes' default budget: a destination that hangs must not take it all.
-const WAITING_BYTES: usize = 16 << 20;
 
 /// How long room is kept for requests that were called back. Far longer than the loop takes to bring them; short enough to be no harm when they
 /// never come, because their partition went away.
@@ -40,6 +35,8 @@ pub(super) struct State {
     pub(super) breaker: Breaker,
     pub(super) limit: Limit,
     pub(super) budget: Budget,
+    /// Bounds those inside together with other destinations'. Each costs a task and its body, while turning one away costs its transform once more.
+    pub(super) common: Arc<Common>,
     pub(super) places: usize,
     pub(super) bytes: usize,
     pub(super) in_flight: usize,
@@ -60,11 +57,12 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(settings: &config::Destination, now: Instant) -> State {
+    pub(super) fn new(settings: &config::Destination, common: Arc<Common>, now: Instant) -> State {
         State {
             breaker: Breaker::new(settings.breaker, now),
             limit: Limit::new(settings.concurrency, now),
             budget: Budget::new(),
+            common,
             places: 0,
             bytes: 0,
             in_flight: 0,
@@ -89,18 +87,28 @@ impl State {
         }
     }
 
-    /// Requests that may be inside at once.
-    pub(super) fn most(&self) -> usize {
-        self.limit.most().saturating_add(WAITING)
-    }
-
     /// Whether a request with a body of so many bytes may come in. One alone always may.
     pub(super) fn takes(&self, bytes: usize) -> bool {
-        self.places < self.most() && (self.bytes + bytes <= WAITING_BYTES || self.places == 0)
+        self.places == 0 || self.common.places.left(self.places) > 0 && bytes <= self.common.bytes.left(self.bytes)
+    }
+
+    pub(super) fn enter(&mut self, bytes: usize) {
+        self.common.places.take(self.places, 1);
+        self.common.bytes.take(self.bytes, bytes);
+        self.places += 1;
+        self.bytes += bytes;
+    }
+
+    pub(super) fn leave(&mut self, bytes: usize) {
+        self.places -= 1;
+        self.bytes -= bytes;
+        self.common.places.give(self.places, 1);
+        self.common.bytes.give(self.bytes, bytes);
     }
 
     pub(super) fn room(&self) -> usize {
-        if self.bytes >= WAITING_BYTES { 0 } else { self.most().saturating_sub(self.places + self.promised) }
+        let places = if self.common.bytes.left(self.bytes) == 0 { 0 } else { self.common.places.left(self.places) };
+        places.max(usize::from(self.places == 0)).saturating_sub(self.promised)
     }
 
     pub(super) fn issued(&mut self, turn: Turn) {
@@ -123,7 +131,7 @@ impl State {
             return self.later.front().map_or(Recovery::Idle, |at| Recovery::At(*at));
         }
         // Called back in batches, because each call costs the loop a look through its held lanes.
-        if room < self.held.min(self.most() / 8) {
+        if room < self.held.min((self.places + self.promised + room) / 8) {
             return if self.promised > 0 { Recovery::At(self.promised_until) } else { Recovery::Idle };
         }
         let count = self.held.min(room);
