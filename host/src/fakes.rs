@@ -297,6 +297,8 @@ pub(crate) struct Books {
     pub(crate) dead: Arc<Mutex<Vec<(i64, Reason)>>>,
     /// So many dead letters are refused before one is taken.
     pub(crate) refuse: Arc<Mutex<u32>>,
+    /// So many meet a defect of the host before that.
+    pub(crate) panic: Arc<Mutex<u32>>,
     /// So many commits do not get on their way.
     pub(crate) refuse_commits: Arc<Mutex<u32>>,
 }
@@ -309,6 +311,7 @@ impl Settle for Books {
     }
 
     async fn dead_letter(&self, letter: DeadLetter<'_>) -> Result<(), String> {
+        take_one(&self.panic).expect("no defect");
         take_one(&self.refuse)?;
         self.dead.lock().unwrap().push((letter.record.offset, letter.failure.reason));
         Ok(())
@@ -341,7 +344,7 @@ pub(crate) fn pipeline<D: Deliver>(
         routes: Arc::default(),
         transform: Closures::default(),
         deliver,
-        settle: Books { broker: broker.clone(), dead: Arc::default(), refuse: Arc::default(), refuse_commits: Arc::default() },
+        settle: Books { broker: broker.clone(), dead: Arc::default(), refuse: Arc::default(), panic: Arc::default(), refuse_commits: Arc::default() },
         metrics: Metrics::new(),
         policy: Policy {
             group: "bridge".into(),

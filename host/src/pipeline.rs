@@ -72,7 +72,10 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
         let outcome = match &plugin {
             Some(plugin) => self.handle_by(plugin, &job.record, job.behind, &mut job.progress).await,
             None if incomplete => Outcome::Held(Cause::Unrouted),
-            None => self.unrouted(&job.record).await,
+            None => match AssertUnwindSafe(self.unrouted(&job.record)).catch_unwind().await {
+                Ok(outcome) => outcome,
+                Err(panic) => self.give_up(&job.record, &host_panicked(&job.record, &*panic), None).await,
+            },
         };
         self.metrics.record_done(plugin.as_ref().map(|plugin| plugin.name.as_str()), &outcome, job.arrived.elapsed());
         outcome
@@ -244,10 +247,12 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
     }
 }
 
-/// Tries until Kafka has acknowledged. There is no giving up: whatever else could be done with the record would lose it.
+/// Tries until Kafka has acknowledged. There is no giving up: whatever else could be done with the record would lose it. A panic, which is a defect of the
+/// host, is a failed try: it would leave the record's lane without an end otherwise.
 async fn until_acknowledged<F: Future<Output = Result<(), String>>>(what: &str, record: &Record, write: impl Fn() -> F) {
     for attempt in 1_u32.. {
-        match write().await {
+        let written = AssertUnwindSafe(async { write().await }).catch_unwind().await;
+        match written.unwrap_or_else(|panic| Err(format!("the host panicked, which is a defect of Keyway: {}", outcome::panic_text(&*panic)))) {
             Ok(()) => return,
             Err(error) => {
                 tracing::error!(%record, attempt, "failed to write {what}; the record waits and it is tried again: {error}");

@@ -318,6 +318,18 @@ async fn a_panic_of_the_host_costs_a_dead_letter_and_not_the_host() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_panic_while_a_dead_letter_is_written_costs_one_more_try() {
+    let broker = log(&["a:1", "a:1"]);
+    let host = Host::start(&broker, 1 << 20, |_| Err(Failure::new(Reason::Trapped, "unreachable")));
+    *host.pipeline.settle.panic.lock().unwrap() = 2;
+    host.prompter.say(broker.assigned(1));
+    host.prompter.say(broker.fetch(1));
+    host.until_committed(2).await;
+    assert_eq!(*host.pipeline.settle.dead.lock().unwrap(), [(0, Reason::Trapped), (1, Reason::Trapped)]);
+    host.shut_down().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_shutdown_finishes_what_is_in_progress_and_commits_it() {
     let broker = log(&["a:1", "a:1"]);
     let host = Host::start(&broker, 1 << 20, send_one);
