@@ -11,8 +11,9 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use crate::config::Kafka;
 
-/// Properties that librdkafka knows for consumers only (its CONFIGURATION.md, column C). A producer would warn of each.
-const CONSUMER_ONLY: [&str; 32] = [
+/// Properties that librdkafka knows for consumers only (its CONFIGURATION.md, column C), by the names that the configuration gives them, as all names
+/// here: no property may stand under two in one client's settings. A producer would warn of each.
+const CONSUMER_ONLY: [&str; 31] = [
     "allow.auto.create.topics",
     "auto.commit.interval.ms",
     "auto.offset.reset",
@@ -23,7 +24,6 @@ const CONSUMER_ONLY: [&str; 32] = [
     "enable.partition.eof",
     "fetch.error.backoff.ms",
     "fetch.max.bytes",
-    "fetch.message.max.bytes",
     "fetch.min.bytes",
     "fetch.queue.backoff.ms",
     "fetch.wait.max.ms",
@@ -48,11 +48,10 @@ const CONSUMER_ONLY: [&str; 32] = [
 ];
 
 /// Properties that it knows for producers only (column P). A consumer would warn of each.
-const PRODUCER_ONLY: [&str; 24] = [
+const PRODUCER_ONLY: [&str; 19] = [
     "acks",
     "batch.num.messages",
     "batch.size",
-    "compression.codec",
     "compression.level",
     "compression.type",
     "delivery.report.only.error",
@@ -60,15 +59,11 @@ const PRODUCER_ONLY: [&str; 24] = [
     "enable.gapless.guarantee",
     "enable.idempotence",
     "linger.ms",
-    "message.send.max.retries",
-    "message.timeout.ms",
     "partitioner",
     "queue.buffering.backpressure.threshold",
     "queue.buffering.max.kbytes",
     "queue.buffering.max.messages",
-    "queue.buffering.max.ms",
     "queuing.strategy",
-    "request.required.acks",
     "request.timeout.ms",
     "retries",
     "sticky.partitioning.linger.ms",
@@ -240,5 +235,35 @@ impl ConsumerContext for ClientLog {}
 impl AsRef<ClientLog> for ClientLog {
     fn as_ref(&self) -> &ClientLog {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::parse;
+
+    /// Under whichever of its names an operator writes it, a property overrules the host's own wish.
+    #[test]
+    fn an_operator_overrules_a_default_under_either_name() {
+        for (typed, name, value) in [
+            ("compression.codec", "compression.type", "gzip"),
+            ("compression.type", "compression.type", "gzip"),
+            ("message.timeout.ms", "delivery.timeout.ms", "60000"),
+            ("delivery.timeout.ms", "delivery.timeout.ms", "60000"),
+        ] {
+            let text = format!(
+                "[kafka]\nbrokers = \"localhost:9092\"\ntopics = [\"events\"]\ngroup = \"bridge\"\ndead_letters = \"letters\"\n\
+                 [kafka.properties]\n\"{typed}\" = \"{value}\"\n[plugins]\ndirectory = \"plugins\""
+            );
+            let config = parse(&text, Path::new("keyway.toml")).unwrap();
+            // A map that iterates at random decided, so once says little.
+            for _ in 0..20 {
+                let client = producer(&config.kafka, "keyway").unwrap().create_native_config().unwrap();
+                assert_eq!(client.get(name).unwrap(), value, "{typed}");
+            }
+        }
     }
 }

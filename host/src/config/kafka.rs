@@ -17,17 +17,34 @@ use crate::policy::SecretText;
 const COMMIT_EVERY: Duration = Duration::from_millis(50);
 
 /// librdkafka properties that Keyway sets itself, and why.
-const OWN_PROPERTIES: [(&str, &str); 10] = [
+const OWN_PROPERTIES: [(&str, &str); 11] = [
     ("bootstrap.servers", "it is `brokers`"),
-    ("metadata.broker.list", "it is `brokers`"),
     ("group.id", "it is `group`"),
     ("enable.auto.commit", "an offset is committed when its record is settled, and not before"),
+    ("auto.commit.enable", "an offset is committed when its record is settled, and not before"),
     ("enable.auto.offset.store", "an offset is committed when its record is settled, and not before"),
     ("enable.partition.eof", "nothing waits for the end of a partition"),
     ("allow.auto.create.topics", "a mistyped topic has to be an error, not a new topic"),
     ("enable.idempotence", "dead letters are always written so"),
     ("acks", "a dead letter counts when all replicas have it"),
+    ("batch.num.messages", "a dead letter goes alone, so that it is not refused for a large neighbour"),
     ("client.id", "it carries the host's id, by which hosts of one group find each other"),
+];
+
+/// Second names that librdkafka has for a property, and the one that Keyway uses (its CONFIGURATION.md, "Alias for"). With two names in one client's
+/// settings it would be chance which value wins.
+const ALIASES: [(&str, &str); 11] = [
+    ("metadata.broker.list", "bootstrap.servers"),
+    ("max.in.flight.requests.per.connection", "max.in.flight"),
+    ("sasl.mechanisms", "sasl.mechanism"),
+    ("sasl.oauthbearer.client.id", "sasl.oauthbearer.client.credentials.client.id"),
+    ("sasl.oauthbearer.client.secret", "sasl.oauthbearer.client.credentials.client.secret"),
+    ("fetch.message.max.bytes", "max.partition.fetch.bytes"),
+    ("queue.buffering.max.ms", "linger.ms"),
+    ("message.send.max.retries", "retries"),
+    ("compression.codec", "compression.type"),
+    ("request.required.acks", "acks"),
+    ("message.timeout.ms", "delivery.timeout.ms"),
 ];
 
 pub(super) fn kafka(root: &mut Section<'_>, report: &mut Report) -> Option<Kafka> {
@@ -119,7 +136,8 @@ fn route_by(text: &str) -> Result<RouteBy, String> {
 
 fn properties(section: &mut Section<'_>, report: &mut Report) -> BTreeMap<String, SecretText> {
     let mut properties = BTreeMap::new();
-    for (name, field) in section.section(report, "properties").leaves() {
+    for (typed, field) in section.section(report, "properties").leaves() {
+        let name = ALIASES.iter().find(|(alias, _)| *alias == typed).map_or(typed, |(_, name)| (*name).to_owned());
         if let Some((_, reason)) = OWN_PROPERTIES.iter().find(|(own, _)| *own == name) {
             report.add(field.span.clone(), format!("`{}` is Keyway's own to set: {reason}", field.name), Some("take the line out".into()));
             continue;
@@ -130,6 +148,13 @@ fn properties(section: &mut Section<'_>, report: &mut Report) -> BTreeMap<String
             field.json().map(|json| SecretText::known(json.to_string()))
         };
         match value.and_then(|value| accepted(&name, &value).map(|()| value)) {
+            Ok(_) if properties.contains_key(&name) => {
+                report.add(
+                    field.span.clone(),
+                    format!("`{}`: `{name}` is there already, under its other name", field.name),
+                    Some("take one out".into()),
+                );
+            }
             Ok(value) => {
                 properties.insert(name, value);
             }
@@ -149,5 +174,32 @@ fn accepted(name: &str, value: &SecretText) -> Result<(), String> {
         }
         Err(_) => Err("librdkafka does not accept this value".into()),
         Ok(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A value other than the default for each, and how librdkafka writes it.
+    #[test]
+    fn an_alias_is_what_librdkafka_takes_it_for() {
+        for (alias, name) in ALIASES {
+            let value = match name {
+                "bootstrap.servers" => "kafka:9092",
+                "sasl.mechanism" => "PLAIN",
+                "compression.type" => "gzip",
+                name if name.starts_with("sasl.oauthbearer") => "bridge",
+                _ => "1000",
+            };
+            match ClientConfig::new().set(alias, value).create_native_config() {
+                Ok(client) => assert_eq!(client.get(name).unwrap(), value, "{alias} and {name}"),
+                // Not in this build, and then under neither name.
+                Err(error) => {
+                    assert!(error.to_string().contains("OAuth/OIDC depends on libcurl"), "{error}");
+                    ClientConfig::new().set(name, value).create_native_config().map(drop).unwrap_err();
+                }
+            }
+        }
     }
 }

@@ -124,7 +124,13 @@ fn every_problem_has_its_place_its_cause_and_its_mend() {
             ),
         ),
         ("two credentials", with("[destinations.a]\nurl = \"http://a\"\nauth = { bearer = \"x\", hmac = \"eQ==\" }")),
-        ("properties that are Keyway's own", with("[kafka.properties]\n\"enable.auto.commit\" = true\n\"group.id\" = \"x\"")),
+        (
+            "properties that are Keyway's own",
+            with(
+                "[kafka.properties]\nenable.auto.commit = true\ngroup.id = \"x\"\nrequest.required.acks = 1\nbatch.num.messages = 9\nmetadata.broker.list = \"b:1\"",
+            ),
+        ),
+        ("a property under both its names", with("[kafka.properties]\ncompression.codec = \"gzip\"\ncompression.type = \"lz4\"")),
         (
             "a team without its destination",
             with("[destinations.ledger]\nurl = \"http://a\"\n[teams.payments]\nkeys = [\"a*b\"]\ndestinations = [\"legder\"]"),
@@ -157,6 +163,10 @@ fn every_problem_has_its_place_its_cause_and_its_mend() {
             with(
                 "[destinations.a]\nurl = \"${env:PATH}\"\ntimeout = \"${env:PATH}\"\nconcurrency = \"${env:PATH}\"\n[replies]\ntopic = \"${env:PATH}\"\n[lanes]\nordering = \"${env:PATH}\"\nrecords = \"${env:PATH}\"",
             ),
+        ),
+        (
+            "more in flight than there can be",
+            with("[destinations.a]\nurl = \"http://a\"\nconcurrency = 5000\n[destinations.b]\nurl = \"http://b\"\nconcurrency = { max = 2049 }"),
         ),
         ("half a certificate", with("[destinations.a]\nurl = \"http://a\"\ntls = { client_key = \"/surely/missing\" }")),
     ];
