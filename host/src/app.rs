@@ -11,10 +11,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Config};
+use crate::cluster::Failed;
+use crate::config::Config;
 use crate::consume::Kafka;
 use crate::deliver::Http;
-use crate::observe::{Admin, Health, Metrics, Sources};
+use crate::observe::{Admin, Health, Metrics, Sources, StartError};
 use crate::outcome::{Failure, Verdict};
 use crate::pipeline::{Pipeline, Policy};
 use crate::plugin::Plugin;
@@ -29,6 +30,9 @@ pub use self::overview::Overview;
 
 /// How long a shutdown waits for the plugins' watcher, which ends at once unless it is in the middle of a look.
 const WATCHER_ENDS_WITHIN: Duration = Duration::from_secs(5);
+
+/// Why the plugins keep a host from taking records, as long as nothing is wrong with their directory.
+const LOADING: &str = "not all that lie in the directory are looked at yet";
 
 /// What is told of the plugins that serve, whenever that changes.
 type Publish = Box<dyn FnMut(&[Arc<Plugin<Component>>]) + Send>;
@@ -94,15 +98,14 @@ impl App {
     /// Runs until `shutdown` completes; then drains, commits, and leaves the group.
     ///
     /// # Errors
-    /// The host could not do its job, in words for the operator. What was not settled is not committed.
-    pub async fn until(self, shutdown: impl Future<Output = ()>) -> Result<(), String> {
+    /// The host could not do its job, in words for the operator, with the mend if one is known. What was not settled is not committed.
+    pub async fn until(self, shutdown: impl Future<Output = ()>) -> Result<(), Failed> {
         let App { config, metrics, sandbox, deliver, routes, watcher, plugins, overview } = self;
-        let health =
-            Health::waiting_for([("kafka", "not in the consumer group yet"), ("plugins", "not all that lie in the directory are looked at yet")]);
+        let health = Health::waiting_for([("kafka", "not in the consumer group yet"), ("plugins", LOADING)]);
         let sources = Arc::clone(&overview) as Arc<dyn Sources>;
         // From the beginning, so that it says why the host is not ready.
         let admin = config.admin.as_ref().map(|admin| Admin::start(admin, Arc::clone(&health), Arc::clone(&metrics), sources));
-        let admin = admin.transpose().map_err(|error| format!("failed to {error}"))?;
+        let admin = admin.transpose().map_err(no_admin)?;
         let stop = CancellationToken::new();
         // Until all that lies in the directory is known, a key that nobody has may be about to get its plugin.
         routes.begin_incomplete();
@@ -110,8 +113,8 @@ impl App {
         let completing = tokio::spawn(complete(plugins.clone(), Arc::clone(&routes)));
         let rescan = tokio::spawn(rescan_at_hangup(plugins.clone()));
 
-        let watch = |id: &str, control: Control| {
-            overview.runs(id, control.clone());
+        let watch = |source: &Kafka, control: Control| {
+            overview.runs(source.host(), control.clone(), source.reach());
             let health = Arc::clone(&health);
             tokio::spawn(async move {
                 if control.joined().await {
@@ -122,7 +125,7 @@ impl App {
         let mut shutdown = std::pin::pin!(shutdown);
         let ran = tokio::select! {
             // Records that come before the plugins would find nobody to handle them.
-            () = plugins.ready() => {
+            () = ready(&plugins, &health) => {
                 health.ready("plugins");
                 let shutdown = async {
                     shutdown.as_mut().await;
@@ -153,26 +156,34 @@ pub async fn serve<T: Transform>(
     transform: T,
     deliver: Arc<Http>,
     shutdown: impl Future<Output = ()>,
-) -> Result<(), String> {
+) -> Result<(), Failed> {
     serve_watched(config, metrics, routes, transform, deliver, |_, _| (), shutdown).await
 }
 
-/// The same; `watch` is given this host's id in its group, and what watches and steers it from outside.
+/// The same; `watch` is given the source, and what watches and steers the host from outside.
 async fn serve_watched<T: Transform>(
     config: &Config,
     metrics: Arc<Metrics>,
     routes: Arc<Routes<T::Code>>,
     transform: T,
     deliver: Arc<Http>,
-    watch: impl FnOnce(&str, Control),
+    watch: impl FnOnce(&Kafka, Control),
     shutdown: impl Future<Output = ()>,
-) -> Result<(), String> {
-    let failed = |error| format!("failed to {error}");
-    let (source, offsets) = Kafka::start(&config.kafka, None, Arc::clone(&metrics)).await.map_err(failed)?;
-    let settle = KafkaSettle::start(&config.kafka, config.replies.as_ref(), source.host(), offsets).await.map_err(failed)?;
-    // The source lets partitions go after this time in any case; a drain that took longer would be for nothing.
-    let drain = config.lanes.drain.min(source.release_within());
-    let settings = run::Settings { lanes: config::Lanes { drain, ..config.lanes }, commit_every: config.kafka.commit_every };
+) -> Result<(), Failed> {
+    let mut shutdown = std::pin::pin!(shutdown);
+    let starting = async {
+        let (source, offsets) = Kafka::start(&config.kafka, None, Arc::clone(&metrics)).await?;
+        let settle = KafkaSettle::start(&config.kafka, config.replies.as_ref(), source.host(), offsets).await?;
+        Ok::<_, Failed>((source, settle))
+    };
+    let (source, settle) = tokio::select! { biased;
+        // Nothing was taken in yet, so there is nothing to drain or to commit.
+        () = shutdown.as_mut() => return Ok(()),
+        started = starting => started.map_err(|failed| Failed { cause: format!("failed to {}", failed.cause), ..failed })?,
+    };
+    // The source lets partitions go after its own time in any case; a drain that took longer would be for nothing.
+    let revoke = config.lanes.drain.min(config.kafka.drain_within());
+    let settings = run::Settings { lanes: config.lanes, revoke, commit_every: config.kafka.commit_every };
     let policy = Policy {
         group: config.kafka.group.clone(),
         route_by: config.kafka.route_by.clone(),
@@ -180,10 +191,9 @@ async fn serve_watched<T: Transform>(
         unrouted: config.failures.unrouted,
         keep_replies: config.replies.is_some(),
     };
-    let id = source.host().to_owned();
     let pipeline = Pipeline { routes, transform, deliver, settle, metrics, policy };
     let (run, control) = Run::new(source, Arc::new(pipeline), settings);
-    watch(&id, control);
+    watch(run.source(), control);
     tracing::info!(group = config.kafka.group, topics = ?config.kafka.topics, "running");
     // On a worker of the runtime, where the records' tasks are: whoever waits here has a thread of its own, and each record would cost
     // two wake-ups of another thread.
@@ -191,12 +201,41 @@ async fn serve_watched<T: Transform>(
     let mut running = tokio::spawn(run.until(async { stopped.await.unwrap_or_default() }));
     let ended = tokio::select! {
         ended = &mut running => ended,
-        () = shutdown => {
+        () = shutdown.as_mut() => {
             drop(stop);
             running.await
         }
     };
-    ended.unwrap_or_else(|error| Err(format!("the loop failed, which is a defect of Keyway: {error}")))
+    Ok(ended.unwrap_or_else(|error| Err(format!("the loop failed, which is a defect of Keyway: {error}")))?)
+}
+
+fn no_admin(error: StartError) -> Failed {
+    let hint = match error {
+        StartError::Listen(..) => {
+            Some("another host may listen there already: choose another `listen` in `[admin]`, or port 0 for any that is free".into())
+        }
+        StartError::Open(_) | StartError::Thread(_) => None,
+    };
+    Failed { cause: format!("failed to {error}"), hint }
+}
+
+/// Waits for the plugins, and says why they keep the host waiting.
+async fn ready(plugins: &reload::Handle, health: &Health) {
+    let mut changes = plugins.changes();
+    loop {
+        {
+            let status = changes.borrow_and_update();
+            if status.ready {
+                return;
+            }
+            let missing = status.problems.iter().find(|problem| problem.path == status.directory).map(overview::problem);
+            health.not_ready("plugins", missing.unwrap_or_else(|| LOADING.to_owned()));
+        }
+        // The watcher ended; there is nothing to wait for then.
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// A sandbox that compiles in a child process of the same program.

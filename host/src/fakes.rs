@@ -335,11 +335,7 @@ fn take_one(failures: &Mutex<u32>) -> Result<(), String> {
 pub(crate) type FakePipeline = Pipeline<Closures, Arc<Destinations>, Books>;
 
 /// A pipeline over fakes, with one plugin for every key.
-pub(crate) fn pipeline<D: Deliver>(
-    broker: &Broker,
-    deliver: D,
-    code: fn(&Record) -> Result<Verdict, Failure>,
-) -> Arc<Pipeline<Closures, D, Books>> {
+pub(crate) fn pipeline<D: Deliver>(broker: &Broker, deliver: D, code: fn(&Record) -> Result<Verdict, Failure>) -> Arc<Pipeline<Closures, D, Books>> {
     let pipeline = Pipeline {
         routes: Arc::default(),
         transform: Closures::default(),
@@ -390,11 +386,16 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn start(broker: &Broker, window: usize, code: fn(&Record) -> Result<Verdict, Failure>) -> Host {
+        Host::start_with(broker, window, code, Lanes::default().drain)
+    }
+
+    /// The same, with another time for a revoke.
+    pub(crate) fn start_with(broker: &Broker, window: usize, code: fn(&Record) -> Result<Verdict, Failure>, revoke: Duration) -> Host {
         let destinations: Arc<Destinations> = Arc::default();
         let pipeline = pipeline(broker, Arc::clone(&destinations), code);
         let (script, prompter) = Script::new(broker);
         let lanes = Lanes { bytes: window, ..Lanes::default() };
-        let (run, control) = Run::new(script, Arc::clone(&pipeline), run::Settings { lanes, commit_every: Duration::from_millis(50) });
+        let (run, control) = Run::new(script, Arc::clone(&pipeline), run::Settings { lanes, revoke, commit_every: Duration::from_millis(50) });
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(run.until(async { stopped.await.unwrap_or_default() }));
         Host { broker: broker.clone(), destinations, pipeline, prompter, control, stop: Some(stop), task }

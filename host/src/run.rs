@@ -64,8 +64,10 @@ pub struct Run<S, T: Transform, D, K> {
 /// What the loop is told.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// Order and window.
+    /// Order, window, and how long a shutdown waits for records in progress.
     pub lanes: config::Lanes,
+    /// How long a partition that goes to another host is waited for; shorter than its source waits.
+    pub revoke: Duration,
     /// How often settled offsets are committed.
     pub commit_every: Duration,
 }
@@ -102,6 +104,11 @@ impl<S: Source, T: Transform, D: Deliver, K: Settle> Run<S, T, D, K> {
             joined: false,
         };
         (run, control)
+    }
+
+    /// Where the records come from.
+    pub fn source(&self) -> &S {
+        &self.source
     }
 
     /// Runs until `shutdown` completes, then drains, commits and leaves the group.
@@ -261,7 +268,7 @@ impl<S: Source, T: Transform, D: Deliver, K: Settle> Run<S, T, D, K> {
                 tracing::info!(partitions = revoked.assignments.len(), lost = revoked.lost, "revoked");
                 let ids: HashSet<AssignmentId> = revoked.assignments.into_iter().collect();
                 // What is lost is another host's already: there is no time to finish anything.
-                let deadline = Instant::now() + if revoked.lost { Duration::ZERO } else { self.settings.lanes.drain };
+                let deadline = Instant::now() + if revoked.lost { Duration::ZERO } else { self.settings.revoke };
                 self.drain(ids, deadline, Some(revoked.release));
             }
             Event::Refetched { records, gone } => {

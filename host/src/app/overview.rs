@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::cluster::Reach;
 use crate::config::Config;
 use crate::deliver::{self, Http};
 use crate::observe::status::{
@@ -33,6 +34,7 @@ pub struct Overview {
 struct Running {
     id: String,
     control: Control,
+    reach: Reach,
 }
 
 impl Overview {
@@ -49,9 +51,9 @@ impl Overview {
     }
 
     /// The host takes records from now on, under this id.
-    pub(super) fn runs(&self, id: &str, control: Control) {
+    pub(super) fn runs(&self, id: &str, control: Control, reach: Reach) {
         // A host runs once, so there is nothing to replace.
-        let _ = self.running.set(Running { id: id.to_owned(), control });
+        let _ = self.running.set(Running { id: id.to_owned(), control, reach });
     }
 }
 
@@ -66,6 +68,7 @@ impl Sources for Overview {
                 group: self.group.clone(),
                 topics: self.topics.clone(),
                 since: self.since,
+                kafka: self.running.get().and_then(|running| running.reach.trouble()),
                 ..HostStatus::default()
             },
             window: WindowStatus {
@@ -115,7 +118,7 @@ impl Sources for Overview {
     }
 }
 
-fn problem(problem: &reload::Problem) -> String {
+pub(super) fn problem(problem: &reload::Problem) -> String {
     let hint = problem.hint.as_deref().map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
     format!("`{}`: {}{hint}", problem.path.display(), problem.cause)
 }

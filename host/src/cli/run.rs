@@ -20,6 +20,9 @@ impl Run {
             Err(exit) => return exit,
         };
         block_on(async {
+            for remark in config.remarks() {
+                tracing::warn!("{remark}");
+            }
             let shutdown = match Shutdown::listen() {
                 Ok(shutdown) => shutdown,
                 Err(error) => {
@@ -36,8 +39,8 @@ impl Run {
             };
             match app.until(shutdown.asked()).await {
                 Ok(()) => Exit::Done,
-                Err(error) => {
-                    show_error(error, None);
+                Err(failed) => {
+                    show_error(&failed, failed.hint.as_deref());
                     Exit::Failed
                 }
             }

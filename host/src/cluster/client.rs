@@ -1,13 +1,7 @@
-//! Settings and log of the clients.
-
-use std::sync::Mutex;
+//! Settings of the clients.
 
 use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
-use rdkafka::types::RDKafkaErrorCode;
 
 use crate::config::Kafka;
 
@@ -162,79 +156,6 @@ pub fn describe(error: &KafkaError) -> String {
         KafkaError::ClientConfig(_, _, name, _) => format!("use `kafka.properties.\"{name}\"`: librdkafka does not take its value"),
         KafkaError::ClientCreation(description) => format!("make a Kafka client of these properties: {description}"),
         other => other.to_string(),
-    }
-}
-
-/// Brings librdkafka's log and errors into the host's, and keeps the last error for whoever has to explain a missing answer.
-#[derive(Debug, Default)]
-pub struct ClientLog {
-    last: Mutex<Option<String>>,
-}
-
-impl ClientLog {
-    /// The last error that a broker or the network caused, in librdkafka's words.
-    pub fn last_error(&self) -> Option<String> {
-        self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
-    }
-
-    /// Keeps and logs an error. Levels go by consequence: what librdkafka tries again by itself is a warning.
-    pub fn report(&self, error: &KafkaError, reason: &str) {
-        // "All brokers are down" says less than what came before it, and comes twenty times a second.
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            tracing::debug!(reason, "no broker can be reached; librdkafka goes on trying");
-            return;
-        }
-        *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(reason.to_owned());
-        match error.rdkafka_error_code() {
-            Some(code) if needs_a_person(code) => tracing::error!(%code, reason, "Kafka refuses this host"),
-            Some(code) => tracing::warn!(%code, reason, "Kafka cannot be reached as it should; librdkafka goes on trying"),
-            None => tracing::warn!(%error, reason, "Kafka client error"),
-        }
-    }
-}
-
-/// Librdkafka's name for its line about a failed commit.
-const COMMIT_FAILED: &str = "COMMITFAIL";
-
-/// Errors that time does not mend.
-fn needs_a_person(code: RDKafkaErrorCode) -> bool {
-    matches!(
-        code,
-        RDKafkaErrorCode::Authentication
-            | RDKafkaErrorCode::SaslAuthenticationFailed
-            | RDKafkaErrorCode::TopicAuthorizationFailed
-            | RDKafkaErrorCode::GroupAuthorizationFailed
-            | RDKafkaErrorCode::ClusterAuthorizationFailed
-            | RDKafkaErrorCode::SSL
-            | RDKafkaErrorCode::Fatal
-    )
-}
-
-impl ClientContext for ClientLog {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        match level {
-            // The consumer is told of each failed commit as well, and counts them; in a rebalance there are twenty a second.
-            _ if facility == COMMIT_FAILED => tracing::debug!(target: "librdkafka", facility, "{line}"),
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
-                tracing::error!(target: "librdkafka", facility, "{line}");
-            }
-            // Failed connections come at this level and again as an error event, which says more.
-            RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, "{line}"),
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(target: "librdkafka", facility, "{line}"),
-            RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{line}"),
-        }
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.report(&error, reason);
-    }
-}
-
-impl ConsumerContext for ClientLog {}
-
-impl AsRef<ClientLog> for ClientLog {
-    fn as_ref(&self) -> &ClientLog {
-        self
     }
 }
 

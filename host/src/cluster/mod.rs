@@ -5,9 +5,13 @@
 //! Refuses to know records.
 
 mod client;
+mod failed;
 mod identity;
+mod log;
 mod topics;
 
-pub use client::{ClientLog, admin, consumer, describe, producer};
+pub use client::{admin, consumer, describe, producer};
+pub use failed::Failed;
 pub use identity::Identity;
-pub use topics::{Found, ensure, find};
+pub use log::{ClientLog, Reach};
+pub use topics::{Found, create, ensure, find};

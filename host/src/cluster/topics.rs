@@ -7,7 +7,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use tokio::time::timeout;
 
-use super::ClientLog;
+use super::{ClientLog, Failed};
 use crate::config::Kafka;
 
 /// What a broker says of a topic.
@@ -25,13 +25,13 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Asks for one topic. Blocks for at most `deadline`.
 ///
 /// # Errors
-/// No broker answered, or it refused to say, in words for the operator.
+/// No broker answered, or it refused to say, in words for the operator, with the mend.
 pub fn find<C: AsRef<ClientLog> + ConsumerContext>(
     consumer: &BaseConsumer<C>,
     brokers: &str,
     topic: &str,
     deadline: Duration,
-) -> Result<Found, String> {
+) -> Result<Found, Failed> {
     let mut left = deadline;
     let metadata = loop {
         match consumer.fetch_metadata(Some(topic), left.min(LOOK)) {
@@ -43,7 +43,8 @@ pub fn find<C: AsRef<ClientLog> + ConsumerContext>(
             Err(error) => {
                 hear_errors(consumer);
                 let cause = consumer.context().as_ref().as_ref().last_error().unwrap_or_else(|| error.to_string());
-                return Err(format!("reach a broker at `{brokers}` within {deadline:?}: {cause}"));
+                let hint = "is `brokers` in `[kafka]` right, and can this machine reach it? TLS and SASL are said in `[kafka.properties]`";
+                return Err(Failed { cause: format!("reach a broker at `{brokers}` within {deadline:?}: {cause}"), hint: Some(hint.into()) });
             }
         }
     };
@@ -51,7 +52,7 @@ pub fn find<C: AsRef<ClientLog> + ConsumerContext>(
     match found.error().map(Code::from) {
         None => Ok(Found::Partitions(found.partitions().len())),
         Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => Ok(Found::Missing),
-        Some(other) => Err(format!("look up topic `{topic}`: {other}")),
+        Some(other) => Err(format!("look up topic `{topic}`: {other}").into()),
     }
 }
 
@@ -65,19 +66,27 @@ fn hear_errors<C: ConsumerContext>(consumer: &BaseConsumer<C>) {
     }
 }
 
+/// The command that creates a topic, for hints.
+pub fn create(brokers: &str, topic: &str) -> String {
+    format!("kafka-topics.sh --bootstrap-server {brokers} --create --topic {topic}")
+}
+
 /// How long a start waits for a broker, and for it to make a topic.
 const REACH: Duration = Duration::from_secs(10);
 
 /// Makes sure that a topic is there. If it is not, it is made with the cluster's own defaults for partitions, replication and retention.
 ///
 /// # Errors
-/// No broker answers within ten seconds, or the cluster does not allow it; in words for the operator.
-pub async fn ensure(settings: &Kafka, client_id: &str, topic: &str) -> Result<(), String> {
+/// No broker answers within ten seconds, or the cluster does not allow it; in words for the operator, with the mend.
+pub async fn ensure(settings: &Kafka, client_id: &str, topic: &str) -> Result<(), Failed> {
     // Looked for first, since a host that may write to a topic need not be allowed to make it.
     if look(settings, client_id, topic).await? != Found::Missing {
         return Ok(());
     }
-    let failed = |cause: String| format!("create topic `{topic}`, which does not exist: {cause}");
+    let failed = |cause: String| Failed {
+        cause: format!("create topic `{topic}`, which does not exist: {cause}"),
+        hint: Some(format!("create it by hand: `{}`", create(&settings.brokers, topic))),
+    };
     let client: AdminClient<ClientLog> =
         super::admin(settings, client_id)?.create_with_context(ClientLog::default()).map_err(|error| failed(super::describe(&error)))?;
     // -1 leaves both to the broker (KIP-464).
@@ -99,7 +108,7 @@ pub async fn ensure(settings: &Kafka, client_id: &str, topic: &str) -> Result<()
     }
 }
 
-async fn look(settings: &Kafka, client_id: &str, topic: &str) -> Result<Found, String> {
+async fn look(settings: &Kafka, client_id: &str, topic: &str) -> Result<Found, Failed> {
     let mut config = super::consumer(settings, client_id)?;
     // Without a group it can only look.
     for membership in ["group.id", "group.instance.id", "group.protocol", "statistics.interval.ms"] {
@@ -110,5 +119,5 @@ async fn look(settings: &Kafka, client_id: &str, topic: &str) -> Result<Found, S
         let consumer: BaseConsumer<ClientLog> = config.create_with_context(ClientLog::default()).map_err(|error| super::describe(&error))?;
         find(&consumer, &brokers, &topic, REACH)
     });
-    looked.await.map_err(|error| format!("look for a topic: {error}"))?
+    looked.await.map_err(|error| Failed::from(format!("look for a topic: {error}")))?
 }

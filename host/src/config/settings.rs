@@ -31,6 +31,41 @@ pub struct Config {
     pub admin: Option<Admin>,
 }
 
+impl Config {
+    /// What is accepted and does not go as far as it says, a line each.
+    pub fn remarks(&self) -> Vec<String> {
+        let (drain, revoke) = (self.lanes.drain, self.lanes.drain.min(self.kafka.drain_within()));
+        let cut = (revoke < drain).then(|| {
+            let session = self.kafka.session();
+            format!(
+                "`lanes.drain` is {drain:?}, but a partition that goes to another host is waited for at most {revoke:?}: the session timeout is {session:?} \
+                 (`kafka.properties.\"session.timeout.ms\"`)"
+            )
+        });
+        cut.into_iter().collect()
+    }
+}
+
+impl Kafka {
+    /// The group's session timeout: librdkafka's default, unless the operator says another.
+    pub fn session(&self) -> Duration {
+        let typed = self.properties.get("session.timeout.ms").and_then(|value| value.resolve().ok()?.expose().parse().ok());
+        typed.map_or(Duration::from_secs(45), Duration::from_millis)
+    }
+
+    /// How long partitions that go to another host are waited for. A little less than half of the session timeout: a wait that takes longer would risk the
+    /// session of a host that also lost its heartbeat.
+    pub fn release_within(&self) -> Duration {
+        (self.session() / 2).saturating_sub(Duration::from_millis(500))
+    }
+
+    /// How long their records in progress may take: less, by the time in which the loop aborts the rest and says what is settled. If that came too
+    /// late, the partitions would go without their last commit.
+    pub fn drain_within(&self) -> Duration {
+        self.release_within().saturating_sub(Duration::from_millis(500))
+    }
+}
+
 /// Where the records come from.
 #[derive(Debug, Clone)]
 pub struct Kafka {
@@ -295,7 +330,7 @@ pub struct Lanes {
     pub bytes: usize,
     /// Records that wait or are in progress.
     pub records: usize,
-    /// How long a shutdown or a revoke waits for records in progress.
+    /// How long a shutdown waits for records in progress; a revoke too, but never longer than [`Kafka::drain_within`].
     pub drain: Duration,
 }
 

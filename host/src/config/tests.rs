@@ -208,6 +208,20 @@ fn properties_need_no_quotes() {
 }
 
 #[test]
+fn a_drain_that_a_session_cuts_short_is_remarked() {
+    let config = |lines: &str| parse(&with(lines), Path::new("keyway.toml")).unwrap();
+    assert_eq!(config("").remarks(), [] as [&str; 0]);
+    let cut = config("[lanes]\ndrain = \"5s\"\n[kafka.properties]\nsession.timeout.ms = 6000");
+    assert_eq!((cut.kafka.release_within(), cut.kafka.drain_within()), (Duration::from_millis(2500), Duration::from_secs(2)));
+    insta::assert_snapshot!(cut.remarks().join("\n"), @r#"`lanes.drain` is 5s, but a partition that goes to another host is waited for at most 2s: the session timeout is 6s (`kafka.properties."session.timeout.ms"`)"#);
+    for session in [1000, 6000, 21_000, 45_000] {
+        let config = config(&format!("[lanes]\ndrain = \"1m\"\n[kafka.properties]\nsession.timeout.ms = {session}"));
+        assert!(config.kafka.drain_within() < config.kafka.release_within() || session == 1000, "{session}");
+        assert_eq!(config.remarks().len(), 1);
+    }
+}
+
+#[test]
 fn a_missing_file_is_a_problem_like_any_other() {
     let report = load(Path::new("/surely/missing/keyway.toml")).unwrap_err();
     assert!(report.to_string().starts_with("/surely/missing/keyway.toml: failed to read the configuration"), "{report}");

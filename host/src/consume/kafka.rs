@@ -16,7 +16,7 @@ use super::refetch::Refetch;
 use super::stays::Stays;
 use super::thread::Reader;
 use super::{Event, Source};
-use crate::cluster::{ClientLog, Found, Identity, consumer, describe, find};
+use crate::cluster::{ClientLog, Failed, Found, Identity, Reach, consumer, create, describe, find};
 use crate::config;
 use crate::observe::Metrics;
 use crate::record::Assignment;
@@ -28,9 +28,6 @@ const REACH: Duration = Duration::from_secs(10);
 /// How long a stop may take: the last commit (10 s), leaving (a few), and closing.
 const CLOSE: Duration = Duration::from_secs(20);
 
-/// Librdkafka's default of `session.timeout.ms`.
-const SESSION: Duration = Duration::from_secs(45);
-
 /// Reads topics as a member of a consumer group.
 ///
 /// The consumer lives on a thread of its own, which polls whatever the loop does: exceeding `max.poll.interval.ms` is not possible.
@@ -41,7 +38,7 @@ pub struct Kafka {
     ending: Arc<Ending>,
     closing: Arc<AtomicBool>,
     host: String,
-    release_within: Duration,
+    reach: Reach,
 }
 
 /// Commits through the source's consumer, for as long as it lives.
@@ -55,24 +52,25 @@ impl Kafka {
     /// Joins the group. `advertised` is the address under which other hosts reach this one's admin server; it travels in the client id.
     ///
     /// # Errors
-    /// No broker answered within ten seconds, a topic is missing, or a property is wrong; in words for the operator.
-    pub async fn start(settings: &config::Kafka, advertised: Option<&str>, metrics: Arc<Metrics>) -> Result<(Kafka, KafkaOffsets), String> {
+    /// No broker answered within ten seconds, a topic is missing, or a property is wrong; in words for the operator, with the mend.
+    pub async fn start(settings: &config::Kafka, advertised: Option<&str>, metrics: Arc<Metrics>) -> Result<(Kafka, KafkaOffsets), Failed> {
         let identity = Identity::take(&settings.group);
         let host = identity.id().to_owned();
         let client_id = advertised.map_or_else(|| format!("keyway-{host}"), |address| format!("keyway-{host}@{address}"));
         let mut config = consumer(settings, &client_id)?;
         let member = membership(&mut config, &identity);
-        let release_within = release_within(&config);
         let queue = Arc::new(Queue::default());
         let stays = Arc::new(Stays::default());
         let closing = Arc::new(AtomicBool::new(false));
         let ending: Arc<Ending> = Arc::default();
+        let log = ClientLog::default();
+        let reach = log.reach();
         let context = Context {
-            log: ClientLog::default(),
+            log,
             queue: Arc::clone(&queue),
             stays: Arc::clone(&stays),
             metrics,
-            release_within,
+            release_within: settings.release_within(),
             consumer: Mutex::new(Weak::new()),
             paused: AtomicBool::new(false),
             closing: Arc::clone(&closing),
@@ -100,7 +98,7 @@ impl Kafka {
             .map_err(|error| format!("start the consumer's thread: {error}"))?;
         ready.await.map_err(|_| "start the consumer: its thread ended".to_owned())??;
         let refetch = Refetch::new(&config, Arc::clone(&queue), stays);
-        Ok((Kafka { queue, refetch, ending, closing, host, release_within }, handle))
+        Ok((Kafka { queue, refetch, ending, closing, host, reach }, handle))
     }
 
     /// This host's id in its group.
@@ -108,9 +106,9 @@ impl Kafka {
         &self.host
     }
 
-    /// How long the source waits for [`super::Revoked::release`] before it lets partitions go all the same. A drain must be shorter.
-    pub fn release_within(&self) -> Duration {
-        self.release_within
+    /// Whether a broker can be reached, from now on.
+    pub fn reach(&self) -> Reach {
+        self.reach.clone()
     }
 }
 
@@ -136,21 +134,16 @@ fn membership(config: &mut ClientConfig, identity: &Identity) -> Option<String> 
     config.get("group.instance.id").map(str::to_owned)
 }
 
-/// A little less than half of the session timeout: a drain that takes longer would risk the session of a host that also lost its heartbeat.
-fn release_within(config: &ClientConfig) -> Duration {
-    let session = config.get("session.timeout.ms").and_then(|text| text.parse().ok()).map_or(SESSION, Duration::from_millis);
-    (session / 2).saturating_sub(Duration::from_millis(500))
-}
-
-fn subscribe(consumer: &BaseConsumer<Context>, brokers: &str, topics: &[String]) -> Result<(), String> {
+fn subscribe(consumer: &BaseConsumer<Context>, brokers: &str, topics: &[String]) -> Result<(), Failed> {
     // A topic that begins with `^` is a pattern, which may match nothing yet.
     for topic in topics.iter().filter(|topic| !topic.starts_with('^')) {
         if find(consumer, brokers, topic, REACH)? == Found::Missing {
-            return Err(format!("find topic `{topic}` of `kafka.topics` on `{brokers}`: there is no such topic, and a consumer does not create any"));
+            let cause = format!("find topic `{topic}` of `kafka.topics` on `{brokers}`: there is no such topic, and a consumer does not create any");
+            return Err(Failed { cause, hint: Some(format!("correct `topics` in `[kafka]`, or create it: `{}`", create(brokers, topic))) });
         }
     }
     let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
-    consumer.subscribe(&topics).map_err(|error| format!("subscribe to {topics:?}: {}", describe(&error)))
+    consumer.subscribe(&topics).map_err(|error| format!("subscribe to {topics:?}: {}", describe(&error)).into())
 }
 
 impl Source for Kafka {

@@ -298,6 +298,9 @@ impl ConsumerContext for Context {
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        if result.is_ok() {
+            self.log.reached();
+        }
         self.metrics.commit(result.is_ok());
         self.commit_log.tell(result.as_ref().err());
         if result.is_err() {
@@ -318,6 +321,9 @@ impl ClientContext for Context {
     }
 
     fn stats(&self, statistics: Statistics) {
+        if statistics.brokers.values().any(|broker| broker.state == "UP") {
+            self.log.reached();
+        }
         for topic in statistics.topics.values() {
             for partition in topic.partitions.values() {
                 if self.stays.of(&topic.topic, partition.partition).is_none() || partition.hi_offset < 0 {

@@ -60,7 +60,7 @@ pub async fn run(options: Options) -> Result<Summary, String> {
         () = screen.show(&stage, &written) => Ok(Vec::new()),
         ended = &mut host => Err(match ended {
             Ok(Ok(())) => "the host ended before the demo did".to_owned(),
-            Ok(Err(error)) => error,
+            Ok(Err(failed)) => failed.cause,
             Err(error) => format!("the host's task failed: {error}"),
         }),
     };

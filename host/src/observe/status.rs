@@ -41,6 +41,8 @@ pub struct HostStatus {
     pub since: u64,
     /// Whether it takes records. Filled by the admin server.
     pub ready: bool,
+    /// Why no broker of Kafka can be reached, if none can.
+    pub kafka: Option<String>,
     /// Why it does not. Filled by the admin server.
     pub reasons: Vec<String>,
     /// What is not as it should be, although the host does its job. Filled by the admin server.
@@ -226,7 +228,8 @@ impl Status {
             Some(format!("plugin `{}`: {} ({serving}): {}", plugin.name, version.state, version.reason.as_deref().unwrap_or("no reason given")))
         });
         let problems = self.directory.problems.iter().map(|problem| format!("plugins' directory: {problem}"));
-        destinations.chain(plugins).chain(problems).collect()
+        let kafka = self.host.kafka.iter().map(|trouble| format!("Kafka: {trouble}"));
+        kafka.chain(destinations).chain(plugins).chain(problems).collect()
     }
 }
 

@@ -330,6 +330,23 @@ async fn a_panic_while_a_dead_letter_is_written_costs_one_more_try() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_shutdown_may_take_longer_than_a_revoke() {
+    let broker = log(&["a:1"]);
+    let host = Host::start_with(&broker, 1 << 20, send_one, Duration::from_secs(2));
+    host.destinations.mood("a", Mood::Answers(200, Duration::from_secs(5)));
+    host.prompter.say(broker.assigned(1));
+    host.prompter.say(broker.fetch(1));
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let began = Instant::now();
+    assert_eq!(host.prompter.revoke(1, false).await.unwrap()[0].next.0, 0, "it did not end in time");
+    assert_eq!(began.elapsed().as_secs(), 2);
+    host.prompter.say(broker.assigned(2));
+    host.prompter.say(broker.fetch(2));
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(host.shut_down().await, [0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_shutdown_finishes_what_is_in_progress_and_commits_it() {
     let broker = log(&["a:1", "a:1"]);
     let host = Host::start(&broker, 1 << 20, send_one);

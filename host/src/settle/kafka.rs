@@ -11,7 +11,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::dead_letter::{self, Writer};
 use super::{DeadLetter, Mark, Offsets, Settle};
-use crate::cluster::{ClientLog, describe, ensure, producer};
+use crate::cluster::{ClientLog, Failed, describe, ensure, producer};
 use crate::config;
 use crate::outcome::Reply;
 use crate::record::Record;
@@ -37,8 +37,8 @@ impl<O: Offsets> KafkaSettle<O> {
     /// Makes sure that the host's own topics are there, creating them if the cluster allows it. `host` is the host's id.
     ///
     /// # Errors
-    /// A topic is missing and may not be created, a property is wrong, or no broker answers; in words for the operator.
-    pub async fn start(settings: &config::Kafka, replies: Option<&config::Replies>, host: &str, offsets: O) -> Result<KafkaSettle<O>, String> {
+    /// A topic is missing and may not be created, a property is wrong, or no broker answers; in words for the operator, with the mend.
+    pub async fn start(settings: &config::Kafka, replies: Option<&config::Replies>, host: &str, offsets: O) -> Result<KafkaSettle<O>, Failed> {
         let client_id = format!("keyway-{host}-letters");
         ensure(settings, &client_id, &settings.dead_letters).await?;
         if let Some(replies) = replies {

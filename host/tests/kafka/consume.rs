@@ -169,7 +169,7 @@ async fn records_are_whole() {
 }
 
 /// Two hosts in one group, by each protocol: what the first has settled is where the second goes on, and a late commit moves nothing.
-async fn hand_over(name: &str, properties: &[(&str, &str)]) {
+async fn hand_over(name: &str, properties: &[(&str, &str)], drain: Duration) {
     let broker = Broker::shared();
     let (topic, group) = (broker.topic(name, 4), broker.name(name));
     broker.produce(&topic, numbered(400));
@@ -193,6 +193,7 @@ async fn hand_over(name: &str, properties: &[(&str, &str)]) {
                         mine = kept;
                         let marks = gone.values().map(|stay| mark(stay, ends[stay.partition as usize] - 1, "m")).collect();
                         ended.extend(gone.into_values());
+                        tokio::time::sleep(drain).await;
                         revoked.release.send(marks).expect("the source to wait");
                     }
                     Event::Assigned(more) => mine.extend(more.into_iter().map(|stay| (stay.assignment.partition, stay.assignment))),
@@ -233,17 +234,25 @@ async fn hand_over(name: &str, properties: &[(&str, &str)]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn partitions_are_handed_over_cooperatively() {
-    hand_over("cooperative", &[]).await;
+    hand_over("cooperative", &[], Duration::ZERO).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn partitions_are_handed_over_eagerly() {
-    hand_over("eager", &[("partition.assignment.strategy", "range"), ("group.instance.id", "")]).await;
+    hand_over("eager", &[("partition.assignment.strategy", "range"), ("group.instance.id", "")], Duration::ZERO).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn partitions_are_handed_over_by_the_new_protocol() {
-    hand_over("kip-848", &[("group.protocol", "consumer")]).await;
+    hand_over("kip-848", &[("group.protocol", "consumer")], Duration::ZERO).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_that_takes_as_long_as_it_may_is_still_committed() {
+    let short = [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "1000")];
+    let drain = settings(Broker::shared(), "any", "any", &short).drain_within();
+    assert_eq!(drain, Duration::from_secs(2));
+    hand_over("short-session", &short, drain).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -339,16 +348,37 @@ async fn a_start_that_cannot_work_says_why() {
     let fail = async |settings: config::Kafka| Kafka::start(&settings, None, Metrics::new()).await.map(|_| ()).expect_err("no start");
 
     let missing = fail(settings(broker, "no-such-topic", "words", &[])).await;
-    assert!(missing.contains("`no-such-topic`") && missing.contains("no such topic"), "{missing}");
+    assert!(missing.cause.contains("`no-such-topic`") && missing.cause.contains("no such topic"), "{missing}");
+    let create = format!(
+        "correct `topics` in `[kafka]`, or create it: `kafka-topics.sh --bootstrap-server {} --create --topic no-such-topic`",
+        broker.address
+    );
+    assert_eq!(missing.hint, Some(create));
 
-    let unknown = fail(settings(broker, &topic, "words", &[("sasl.pasword", "hunter2")])).await;
+    let unknown = fail(settings(broker, &topic, "words", &[("sasl.pasword", "hunter2")])).await.cause;
     assert!(unknown.contains("use `kafka.properties.\"sasl.pasword\"`: librdkafka") && !unknown.contains("hunter2"), "{unknown}");
 
-    let wrong = fail(settings(broker, &topic, "words", &[("session.timeout.ms", "hunter2")])).await;
+    let wrong = fail(settings(broker, &topic, "words", &[("session.timeout.ms", "hunter2")])).await.cause;
     assert!(wrong.contains("session.timeout.ms") && !wrong.contains("hunter2"), "{wrong}");
 
     let mut unreachable = settings(broker, &topic, "words", &[]);
     unreachable.brokers = "127.0.0.1:1".into();
     let unreachable = fail(unreachable).await;
-    assert!(unreachable.contains("`127.0.0.1:1`") && unreachable.contains("refused"), "{unreachable}");
+    assert!(unreachable.cause.contains("`127.0.0.1:1`") && unreachable.cause.contains("refused"), "{unreachable}");
+    assert!(unreachable.hint.is_some_and(|hint| hint.contains("`brokers`")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_told_when_no_broker_can_be_reached_and_when_one_can_again() {
+    let cluster = rdkafka::mocking::MockCluster::new(1).expect("a mock cluster");
+    cluster.create_topic("events", 1, 1).expect("a topic");
+    let broker = Broker::at(cluster.bootstrap_servers());
+    let (source, _) = start(&broker, "events", "reach", &[("reconnect.backoff.max.ms", "500")]).await;
+    let reach = source.reach();
+    assert_eq!(reach.trouble(), None);
+    cluster.broker_down(1).expect("a broker that goes down");
+    let trouble = until("the trouble to be told", PATIENCE, || reach.trouble());
+    assert!(trouble.starts_with("no broker can be reached: "), "{trouble}");
+    cluster.broker_up(1).expect("a broker that comes up");
+    until("its end to be told", PATIENCE, || reach.trouble().is_none().then_some(()));
 }

@@ -124,5 +124,5 @@ async fn replies_are_keyed_like_their_record() {
 async fn a_topic_that_cannot_be_fails_the_start() {
     let broker = Broker::shared();
     let error = KafkaSettle::start(&settings(broker, "not a topic name"), None, "h", NoOffsets).await.expect_err("no start");
-    assert!(error.contains("look up topic `not a topic name`") && error.contains("Invalid topic"), "{error}");
+    assert!(error.cause.contains("look up topic `not a topic name`") && error.cause.contains("Invalid topic"), "{error}");
 }

@@ -39,6 +39,7 @@ pub(crate) fn run(config: &Path) -> Result<(), String> {
             terminate.recv().await;
         })
         .await
+        .map_err(String::from)
     })
 }
 

@@ -99,7 +99,7 @@ impl Redrive {
             return self.drive(&config, parts.pipeline(Announce, Nothing), &counts).await.map_err(failed);
         }
         let http = Http::new(&config.destinations, &parts.metrics).map_err(|error| error.to_string())?;
-        let kafka = KafkaSettle::start(&config.kafka, config.replies.as_ref(), "redrive", NoOffsets).await.map_err(failed)?;
+        let kafka = KafkaSettle::start(&config.kafka, config.replies.as_ref(), "redrive", NoOffsets).await.map_err(|error| failed(error.cause))?;
         self.drive(&config, parts.pipeline(http, Redriven::new(kafka, counts.clone())), &counts).await.map_err(failed)
     }
 

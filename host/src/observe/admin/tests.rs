@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Admin, Answer, Release, Reloaded, Sources, StartError};
 use crate::config;
-use crate::observe::status::{DestinationStatus, DirectoryStatus, PluginStatus, VersionStatus};
+use crate::observe::status::{DestinationStatus, DirectoryStatus, HostStatus, PluginStatus, VersionStatus};
 use crate::observe::{Health, Metrics, Status};
 use crate::outcome::{Cause, Outcome};
 use crate::policy::SecretText;
@@ -28,7 +28,8 @@ impl Sources for Host {
         let order =
             PluginStatus { name: "order".into(), serving: Some("fedcba9876543210".into()), versions: vec![refused], ..PluginStatus::default() };
         let ledger = DestinationStatus { name: "ledger".into(), breaker: "open".into(), held: 3, ..DestinationStatus::default() };
-        Status { plugins: vec![order], destinations: vec![ledger], directory: DirectoryStatus::default(), ..Status::default() }
+        let host = HostStatus { kafka: Some("no broker can be reached: refused".into()), ..HostStatus::default() };
+        Status { host, plugins: vec![order], destinations: vec![ledger], directory: DirectoryStatus::default(), ..Status::default() }
     }
 
     fn reload(&self) -> Answer<'_, Reloaded> {
@@ -97,6 +98,7 @@ fn it_is_ready_when_no_part_has_a_reason_left() {
     assert_eq!(reply.status, 200);
     // Held destinations and refused versions are worth a word, and no reason to take the host out of service.
     let words = "ready\n\
+                 degraded: Kafka: no broker can be reached: refused\n\
                  degraded: destination `ledger`: breaker open, 3 held\n\
                  degraded: plugin `order`: refused (fedcba98 goes on serving): imports `wasi:sockets`\n";
     assert_eq!(reply.body, words);

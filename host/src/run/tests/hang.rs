@@ -22,7 +22,7 @@ impl Bridge {
         let (deliver, accepted) = actors(destinations);
         let (script, prompter) = Script::new(&broker);
         let lanes = config::Lanes { bytes: window, ..config::Lanes::default() };
-        let settings = Settings { lanes, commit_every: Duration::from_millis(50) };
+        let settings = Settings { lanes, revoke: lanes.drain, commit_every: Duration::from_millis(50) };
         let (run, control) = Run::new(script, pipeline(&broker, deliver, send_one), settings);
         let task = tokio::spawn(run.until(std::future::pending()));
         prompter.say(broker.assigned(1));
