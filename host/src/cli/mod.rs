@@ -24,12 +24,13 @@ mod workbench;
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 pub use exit::Exit;
 
-use crate::config::{self, Config, Report};
+use crate::config::{self, Config, Examined, Report};
 
 /// Keyway: a bridge from Kafka to HTTP with a sandboxed WebAssembly component per key.
 #[derive(Debug, Parser)]
@@ -121,6 +122,11 @@ struct ConfigFile {
 }
 
 impl ConfigFile {
+    /// Reads it as far as it can be read.
+    fn examine(&self) -> Examined {
+        config::examine(&self.config)
+    }
+
     /// Reads it; what is wrong with it goes to standard error.
     fn load(&self) -> Result<Config, Exit> {
         config::load(&self.config).map_err(|report| {
@@ -158,10 +164,18 @@ fn print(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
+/// How long a command that is done waits for threads that are not.
+const LAST_THREADS_END_WITHIN: Duration = Duration::from_secs(1);
+
 /// Runs a command's work on a runtime of its own.
 fn block_on<F: Future<Output = Exit>>(work: F) -> Exit {
     match crate::app::runtime() {
-        Ok(runtime) => runtime.block_on(work),
+        Ok(runtime) => {
+            let exit = runtime.block_on(work);
+            // What still waits for Kafka on a thread of its own is nobody's concern any more: its task was given up.
+            runtime.shutdown_timeout(LAST_THREADS_END_WITHIN);
+            exit
+        }
         Err(error) => {
             show_error(format!("failed to start the runtime: {error}"), None);
             Exit::Failed

@@ -93,8 +93,8 @@ fn every_key_is_documented_and_every_documented_key_is_read() {
     let (text, sidecar) = (example("keyway.toml", folder.path()), example("NAME.toml", folder.path()));
     let document = Document::parse(text.as_str()).unwrap();
     let mut report = Report::new(Path::new("keyway.toml"), &text);
-    let config = file::read(document.as_table(), &mut report);
-    assert!(config.is_some() && report.is_empty(), "{report}");
+    let examined = file::read(document.as_table(), &mut report);
+    assert!(examined.config.is_some() && report.is_empty(), "{report}");
     let mut read = read_keys(&report);
     let mut written = BTreeSet::new();
     leaves("", document.as_table(), &mut written);

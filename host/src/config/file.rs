@@ -10,19 +10,24 @@ use toml_edit::{Document, Table};
 use super::destination::{self, choice, duration, size};
 use super::reader::{Field, Section};
 use super::teams::{self, Destinations};
-use super::{Admin, Config, Destination, Failures, Lanes, Ordering, Plugins, Report, Unrouted, kafka};
+use super::{Admin, Config, Destination, Examined, Failures, Lanes, Ordering, Plugins, Report, Unrouted, kafka};
 
 /// Reads and checks a file.
 ///
 /// # Errors
 /// Every problem of the file at once; a file that cannot be read is one.
 pub fn load(path: &Path) -> Result<Config, Report> {
+    examine(path).whole()
+}
+
+/// Reads a file as far as it can be read, so that what it names can be checked although something else in it is wrong.
+pub fn examine(path: &Path) -> Examined {
     match std::fs::read_to_string(path) {
-        Ok(text) => parse(&text, path),
+        Ok(text) => examine_text(&text, path),
         Err(error) => {
             let mut report = Report::new(path, "");
             report.add(None, format!("failed to read the configuration: {error}"), Some("name the file with `--config FILE`".into()));
-            Err(report)
+            Examined::nothing(report)
         }
     }
 }
@@ -32,22 +37,24 @@ pub fn load(path: &Path) -> Result<Config, Report> {
 /// # Errors
 /// Every problem of the file at once.
 pub fn parse(text: &str, path: &Path) -> Result<Config, Report> {
+    examine_text(text, path).whole()
+}
+
+fn examine_text(text: &str, path: &Path) -> Examined {
     let mut report = Report::new(path, text);
     let document = match Document::parse(text) {
         Ok(document) => document,
         Err(error) => {
             report.secretly(|report| report.add(error.span(), format!("not TOML: {}", error.message().trim_end()), None));
-            return Err(report);
+            return Examined::nothing(report);
         }
     };
-    match read(document.as_table(), &mut report) {
-        Some(config) if report.is_empty() => Ok(config),
-        _ => Err(report.sorted()),
-    }
+    let read = read(document.as_table(), &mut report);
+    Examined { report: report.sorted(), ..read }
 }
 
-/// Reads all of it, whatever is wrong with parts of it.
-pub(super) fn read(document: &Table, report: &mut Report) -> Option<Config> {
+/// Reads all of it, whatever is wrong with parts of it; the report is filled on the way.
+pub(super) fn read(document: &Table, report: &mut Report) -> Examined {
     let mut root = Section::root(document, true);
     let kafka = kafka::kafka(&mut root, report);
     let plugins = plugins(&mut root, report);
@@ -59,7 +66,17 @@ pub(super) fn read(document: &Table, report: &mut Report) -> Option<Config> {
     let admin = admin(&mut root, report);
     root.finish(report);
     let destinations: BTreeMap<Arc<str>, Destination> = destinations.into_iter().filter_map(|(name, read)| Some((name, read?))).collect();
-    Some(Config { kafka: kafka?, plugins: plugins?, destinations, teams, failures, lanes, replies, admin })
+    let config = kafka.zip(plugins.clone()).map(|(kafka, plugins)| Config {
+        kafka,
+        plugins,
+        destinations: destinations.clone(),
+        teams: teams.clone(),
+        failures,
+        lanes,
+        replies,
+        admin,
+    });
+    Examined { config, plugins, destinations, teams, ..Examined::nothing(report.clone()) }
 }
 
 fn plugins(root: &mut Section<'_>, report: &mut Report) -> Option<Plugins> {

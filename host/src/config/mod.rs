@@ -5,6 +5,7 @@
 //! ([`Config`]), which the stages take.
 
 mod destination;
+mod examined;
 mod expand;
 mod file;
 #[cfg(fuzzing)]
@@ -17,7 +18,8 @@ mod sidecar;
 mod teams;
 mod values;
 
-pub use file::{load, parse};
+pub use examined::Examined;
+pub use file::{examine, load, parse};
 pub use report::{Problem, Report};
 pub use settings::{
     Admin, Auth, Batch, BatchFormat, Breaker, Concurrency, Config, Destination, Failures, Framing, HttpVersions, Kafka, Lanes, OnExhausted, Ordering,

@@ -16,7 +16,7 @@ use super::places::{CompilePlaces, Places};
 use super::read::{Digest, Inputs, Unread, read};
 use super::scan::Found;
 use super::signature::TrustedKeys;
-use crate::config::{Config, parse_sidecar};
+use crate::config::{Config, Plugins, parse_sidecar};
 use crate::outcome::{Failure, Verdict};
 use crate::plugin::{Candidate, Load, Loaded, Plugin, PluginName, Refusal, Sidecar, Tally, Version};
 use crate::policy::{Grant, Pattern, check_requests};
@@ -53,9 +53,17 @@ impl Setup {
     /// # Errors
     /// A trusted key that is none.
     pub fn new(config: &Config) -> Result<Setup, String> {
-        let keys = &config.plugins.trusted_keys;
+        Setup::of(&config.plugins, &config.teams)
+    }
+
+    /// The same, of the parts that it takes.
+    ///
+    /// # Errors
+    /// As with [`Setup::new`].
+    pub fn of(plugins: &Plugins, teams: &BTreeMap<Arc<str>, Arc<Grant>>) -> Result<Setup, String> {
+        let keys = &plugins.trusted_keys;
         let trusted_keys = TrustedKeys::parse(keys).map_err(|(at, why)| format!("`{}` in `[plugins] trusted_keys`: {why}", keys[at]))?;
-        Ok(Setup { directory: config.plugins.directory.clone(), teams: config.teams.clone(), trusted_keys })
+        Ok(Setup { directory: plugins.directory.clone(), teams: teams.clone(), trusted_keys })
     }
 }
 
