@@ -20,6 +20,7 @@ use crate::policy::{Grant, Limits};
 use crate::record::{Assignment, AssignmentId, Record};
 use crate::route::Routes;
 use crate::run::{self, Control, Run};
+use crate::settle::dead_letter::{self, Letter};
 use crate::settle::{DeadLetter, Mark, Settle};
 use crate::transform::Transform;
 
@@ -295,6 +296,10 @@ impl Deliver for Destinations {
 pub(crate) struct Books {
     pub(crate) broker: Broker,
     pub(crate) dead: Arc<Mutex<Vec<(i64, Reason)>>>,
+    /// The same, as whoever reads the topic would see them.
+    pub(crate) letters: Arc<Mutex<Vec<Letter>>>,
+    /// Place and status of each reply that was kept.
+    pub(crate) replies: Arc<Mutex<Vec<(u32, u16)>>>,
     /// So many dead letters are refused before one is taken.
     pub(crate) refuse: Arc<Mutex<u32>>,
     /// So many meet a defect of the host before that.
@@ -314,10 +319,14 @@ impl Settle for Books {
         take_one(&self.panic).expect("no defect");
         take_one(&self.refuse)?;
         self.dead.lock().unwrap().push((letter.record.offset, letter.failure.reason));
+        let headers = dead_letter::headers(&letter, &dead_letter::Writer { group: "bridge".into(), host: "here".into() });
+        let read = Letter::read(headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())));
+        self.letters.lock().unwrap().push(read);
         Ok(())
     }
 
-    async fn reply(&self, _: &Record, _: u32, _: &str, _: &Reply) -> Result<(), String> {
+    async fn reply(&self, _: &Record, index: u32, _: &str, reply: &Reply) -> Result<(), String> {
+        self.replies.lock().unwrap().push((index, reply.status));
         Ok(())
     }
 }
@@ -335,12 +344,20 @@ fn take_one(failures: &Mutex<u32>) -> Result<(), String> {
 pub(crate) type FakePipeline = Pipeline<Closures, Arc<Destinations>, Books>;
 
 /// A pipeline over fakes, with one plugin for every key.
-pub(crate) fn pipeline<D: Deliver>(broker: &Broker, deliver: D, code: fn(&Record) -> Result<Verdict, Failure>) -> Arc<Pipeline<Closures, D, Books>> {
+pub(crate) fn pipeline<D: Deliver>(broker: &Broker, deliver: D, code: fn(&Record) -> Result<Verdict, Failure>) -> Pipeline<Closures, D, Books> {
     let pipeline = Pipeline {
         routes: Arc::default(),
         transform: Closures::default(),
         deliver,
-        settle: Books { broker: broker.clone(), dead: Arc::default(), refuse: Arc::default(), panic: Arc::default(), refuse_commits: Arc::default() },
+        settle: Books {
+            broker: broker.clone(),
+            dead: Arc::default(),
+            letters: Arc::default(),
+            replies: Arc::default(),
+            refuse: Arc::default(),
+            panic: Arc::default(),
+            refuse_commits: Arc::default(),
+        },
         metrics: Metrics::new(),
         policy: Policy {
             group: "bridge".into(),
@@ -351,26 +368,31 @@ pub(crate) fn pipeline<D: Deliver>(broker: &Broker, deliver: D, code: fn(&Record
         },
     };
     serve(&pipeline.routes, "1", code, OnFault::DeadLetter, false);
-    Arc::new(pipeline)
+    pipeline
 }
 
-type Code = fn(&Record) -> Result<Verdict, Failure>;
+pub(crate) type Code = fn(&Record) -> Result<Verdict, Failure>;
 
 /// Makes one version of one plugin serve every key.
 pub(crate) fn serve(routes: &Routes<Code>, version: &str, code: Code, on_fault: OnFault, sees_replies: bool) {
+    let plugin = Plugin { on_fault, sees_replies, ..plugin(version, code) };
+    assert!(routes.serve(&[Arc::new(plugin)]).is_empty());
+}
+
+/// One version of a plugin that claims every key and may name every destination.
+pub(crate) fn plugin(version: &str, code: Code) -> Plugin<Code> {
     let limits = Limits::default();
-    let plugin = Plugin {
+    Plugin {
         name: PluginName::new("default", "all"),
         version: Version(version.into()),
         keys: vec!["*".parse().unwrap()],
-        on_fault,
+        on_fault: OnFault::DeadLetter,
         grant: Arc::new(Grant::everything("default", limits)),
         limits,
-        sees_replies,
+        sees_replies: false,
         tally: Tally::default(),
         code,
-    };
-    assert!(routes.serve(&[Arc::new(plugin)]).is_empty());
+    }
 }
 
 /// A host over fakes.
@@ -391,8 +413,11 @@ impl Host {
 
     /// The same, with another time for a revoke.
     pub(crate) fn start_with(broker: &Broker, window: usize, code: fn(&Record) -> Result<Verdict, Failure>, revoke: Duration) -> Host {
-        let destinations: Arc<Destinations> = Arc::default();
-        let pipeline = pipeline(broker, Arc::clone(&destinations), code);
+        Host::start_as(broker, window, pipeline(broker, Arc::default(), code), revoke)
+    }
+
+    pub(crate) fn start_as(broker: &Broker, window: usize, pipeline: FakePipeline, revoke: Duration) -> Host {
+        let (destinations, pipeline) = (Arc::clone(&pipeline.deliver), Arc::new(pipeline));
         let (script, prompter) = Script::new(broker);
         let lanes = Lanes { bytes: window, ..Lanes::default() };
         let (run, control) = Run::new(script, Arc::clone(&pipeline), run::Settings { lanes, revoke, commit_every: Duration::from_millis(50) });

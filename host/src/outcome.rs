@@ -202,19 +202,27 @@ pub struct Failure {
     pub detail: String,
     /// The request that failed; none when the record never got so far.
     pub request: Option<FailedRequest>,
+    /// So many of the record's first requests were delivered, and are not to be sent again. None of them where the plugin sees replies: it wants all of them
+    /// anew.
+    pub delivered: u32,
 }
 
 impl Failure {
     /// A failure before any request was made.
     pub fn new(reason: Reason, detail: impl Into<String>) -> Failure {
-        Failure { reason, detail: detail.into(), request: None }
+        Failure { reason, detail: detail.into(), request: None, delivered: 0 }
+    }
+
+    /// A failure at a request.
+    pub fn at(request: FailedRequest, reason: Reason, detail: impl Into<String>) -> Failure {
+        Failure { request: Some(request), ..Failure::new(reason, detail) }
     }
 }
 
 /// The request at which a record failed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FailedRequest {
-    /// Its place among the record's requests, from 0; those before it were delivered.
+    /// Its place among the record's requests, from 0. It says nothing of those before it: all of them may have been checked before one was sent.
     pub index: u32,
     /// Name of the destination.
     pub destination: String,

@@ -102,7 +102,9 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
         }
         match ended {
             Ok(outcome) => outcome,
-            Err(failure) => {
+            Err(mut failure) => {
+                // What is left of the progress was not looked at, because the record did not get so far this time. It holds.
+                failure.delivered = failure.delivered.max(delivered_by(plugin, progress));
                 self.metrics.failure(Some(plugin.name.as_str()), failure.reason);
                 if failure.reason.is_fault() && plugin.on_fault == OnFault::Hold {
                     tracing::warn!(%record, plugin = %plugin.name, reason = %failure.reason, "held the record's key until the plugin's next version: {}", outcome::one_line(&failure.detail));
@@ -145,10 +147,14 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
         progress: &mut Option<Box<Progress>>,
     ) -> Result<Outcome, Failure> {
         policy::check_requests(&plugin.grant, &plugin.limits, requests)?;
-        let delivered = progress.take().filter(|progress| progress.version == plugin.version).map_or(0, |progress| progress.delivered);
+        let delivered = delivered_by(plugin, progress);
+        *progress = None;
         for (index, request) in (0_u32..).zip(requests).skip(delivered as usize) {
-            match self.send(record, behind, index, request).await {
-                Delivery::Done(reply) => self.keep_reply(record, index, request, &reply).await,
+            let failure = match self.send(record, behind, index, request).await {
+                Delivery::Done(reply) => {
+                    self.keep_reply(record, index, request, &reply).await;
+                    continue;
+                }
                 Delivery::Held(destination) => {
                     *progress = Some(Box::new(Progress { version: plugin.version.clone(), delivered: index }));
                     return Ok(Outcome::Held(Cause::Destination(destination)));
@@ -156,11 +162,13 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
                 Delivery::Refused { reply, request: failed } => {
                     self.keep_reply(record, index, request, &reply).await;
                     let detail = format!("`{}` answered {}", failed.destination, reply.status);
-                    return Err(Failure { reason: Reason::Refused, detail, request: Some(failed) });
+                    Failure::at(failed, Reason::Refused, detail)
                 }
-                Delivery::Exhausted { detail, request } => return Err(Failure { reason: Reason::Exhausted, detail, request: Some(request) }),
-                Delivery::Denied { detail, request } => return Err(Failure { reason: Reason::Denied, detail, request: Some(request) }),
-            }
+                Delivery::Exhausted { detail, request } => Failure::at(request, Reason::Exhausted, detail),
+                Delivery::Denied { detail, request } => Failure::at(request, Reason::Denied, detail),
+            };
+            // One by one, so those before it were.
+            return Err(Failure { delivered: index, ..failure });
         }
         Ok(Outcome::Delivered)
     }
@@ -189,8 +197,8 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
                         exchanges.push(Exchange { request: request.clone(), reply });
                     }
                     Delivery::Held(destination) => return Ok(Outcome::Held(Cause::Destination(destination))),
-                    Delivery::Exhausted { detail, request } => return Err(Failure { reason: Reason::Exhausted, detail, request: Some(request) }),
-                    Delivery::Denied { detail, request } => return Err(Failure { reason: Reason::Denied, detail, request: Some(request) }),
+                    Delivery::Exhausted { detail, request } => return Err(Failure::at(request, Reason::Exhausted, detail)),
+                    Delivery::Denied { detail, request } => return Err(Failure::at(request, Reason::Denied, detail)),
                 }
             }
             match self.transform.on_replies(plugin, message, &exchanges).await? {
@@ -247,6 +255,11 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
     }
 }
 
+/// How many of this version's requests the record's progress says were delivered. Another version's are not comparable.
+fn delivered_by<C>(plugin: &Plugin<C>, progress: &Option<Box<Progress>>) -> u32 {
+    progress.as_ref().filter(|progress| progress.version == plugin.version).map_or(0, |progress| progress.delivered)
+}
+
 /// Tries until Kafka has acknowledged. There is no giving up: whatever else could be done with the record would lose it. A panic, which is a defect of the
 /// host, is a failed try: it would leave the record's lane without an end otherwise.
 async fn until_acknowledged<F: Future<Output = Result<(), String>>>(what: &str, record: &Record, write: impl Fn() -> F) {
@@ -281,3 +294,6 @@ fn host_panicked(record: &Record, panic: &(dyn std::any::Any + Send)) -> Failure
     tracing::error!(%record, "the host panicked at this record, which is a defect of Keyway: {message}");
     Failure::new(Reason::Trapped, format!("the host panicked at this record, which is a defect of Keyway: {message}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -63,7 +63,7 @@ pub fn check_requests(grant: &Grant, limits: &Limits, requests: &[Request]) -> R
     }
     let mut bytes = 0;
     for (index, request) in (0..).zip(requests) {
-        let fail = |reason, detail| Err(Failure { reason, detail, request: Some(failed(index, request)) });
+        let fail = |reason, detail| Err(Failure::at(failed(index, request), reason, detail));
         if !grant.may_name(&request.destination) {
             let name = excerpt(&request.destination);
             let line = grant.line(&name);

@@ -96,10 +96,10 @@ pub fn headers(letter: &DeadLetter<'_>, writer: &Writer) -> Vec<(String, Vec<u8>
             add(REPLY, reply);
         }
         add(REQUEST, &request.index.to_string());
-        if request.index > 0 {
-            let delivered: Vec<String> = (0..request.index).map(|index| index.to_string()).collect();
-            add(DELIVERED, &delivered.join(","));
-        }
+    }
+    if failure.delivered > 0 {
+        let delivered: Vec<String> = (0..failure.delivered).map(|index| index.to_string()).collect();
+        add(DELIVERED, &delivered.join(","));
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     add(FAILED_AT, &now.as_millis().to_string());
@@ -130,6 +130,11 @@ fn cut(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{}…", &text[..text.floor_char_boundary(VALUE_MAX)]))
 }
 
+/// How many places there are in a row from 0. What is no such list counts for nothing: to send again is better than not to send.
+fn leading(places: &str) -> u32 {
+    (0..).zip(places.split(',')).take_while(|(expected, place)| place.parse() == Ok(*expected)).map(|(at, _): (u32, _)| at + 1).last().unwrap_or(0)
+}
+
 /// A dead letter's own headers, read back. What another program has written may lack any of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Letter {
@@ -155,6 +160,8 @@ pub struct Letter {
     pub reply: Option<String>,
     /// See [`REQUEST`].
     pub request: Option<u32>,
+    /// How many of the record's first requests were delivered; see [`DELIVERED`].
+    pub delivered: u32,
     /// See [`FAILED_AT`].
     pub failed_at: Option<i64>,
     /// See [`TOPIC`], [`PARTITION`] and [`OFFSET`].
@@ -197,6 +204,7 @@ impl Letter {
             last_status: number(text(LAST_STATUS)),
             reply: text(REPLY),
             request: number(text(REQUEST)),
+            delivered: text(DELIVERED).map_or(0, |text| leading(&text)),
             failed_at: number(text(FAILED_AT)),
             source,
             timestamp: number(text(TIMESTAMP)),
@@ -248,6 +256,7 @@ mod tests {
                 last_status: Some(503),
                 reply_excerpt: Some("later".into()),
             }),
+            delivered: 2,
         };
         let (name, version) = (PluginName::new("payments", "refund"), Version("abc".into()));
         let letter = DeadLetter { record: &record, failure: &failure, plugin: Some((&name, &version)) };
@@ -271,6 +280,7 @@ mod tests {
                 last_status: Some(503),
                 reply: Some("later".into()),
                 request: Some(2),
+                delivered: 2,
                 failed_at: None,
                 source: Some(("events".into(), 3, 42)),
                 timestamp: Some(1_700_000_000_000),
@@ -282,6 +292,23 @@ mod tests {
             }
         );
         assert!(headers.contains(&(DELIVERED.to_owned(), b"0,1".to_vec())));
+    }
+
+    #[test]
+    fn a_request_that_failed_says_nothing_of_those_before_it() {
+        let record = record(&[]);
+        let failure = Failure::at(FailedRequest { index: 2, ..FailedRequest::default() }, Reason::Denied, "not granted");
+        let headers = headers(&DeadLetter { record: &record, failure: &failure, plugin: None }, &Writer { group: "g".into(), host: "h".into() });
+        assert!(headers.iter().all(|(name, _)| name != DELIVERED), "{headers:?}");
+        let read = read(&headers);
+        assert_eq!((read.request, read.delivered), (Some(2), 0));
+    }
+
+    #[test]
+    fn a_list_of_what_was_delivered_counts_as_far_as_it_is_one() {
+        for (list, count) in [("0,1,2", 3), ("0", 1), ("", 0), ("1,2", 0), ("0,2", 1), ("0,1,x", 2), ("no", 0)] {
+            assert_eq!(leading(list), count, "{list}");
+        }
     }
 
     #[test]

@@ -58,7 +58,7 @@ async fn a_dead_letter_is_whole_and_its_topic_is_made() {
         attempts: 8,
         ..FailedRequest::default()
     };
-    let failure = Failure { reason: Reason::Exhausted, detail: "timed out".into(), request: Some(request) };
+    let failure = Failure::at(request, Reason::Exhausted, "timed out");
     let (name, version) = (PluginName::new("default", "order"), Version("abc".into()));
     settle
         .dead_letter(DeadLetter { record: &record(Some(b"{}".to_vec())), failure: &failure, plugin: Some((&name, &version)) })

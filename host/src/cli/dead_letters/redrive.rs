@@ -120,8 +120,7 @@ impl Redrive {
                 // A ticket that is dropped leaves its letter to another redrive.
                 let Some(record) = self.wanted(&found, &held_keys, &mut sources, &mut totals) else { continue };
                 redrives.insert(record.position(), found.letter.redrives + 1);
-                let delivered = found.letter.plugin_version.clone().zip(found.letter.request);
-                batch.push(Waiting { at: (found.partition, found.offset), record, delivered, ticket });
+                batch.push(Waiting { at: (found.partition, found.offset), record, progress: batch::progress(&found.letter), ticket });
             }
             counts.replace(redrives);
             for done in batch.handle(&pipeline, &pace, &stop).await {

@@ -23,7 +23,7 @@ impl Bridge {
         let (script, prompter) = Script::new(&broker);
         let lanes = config::Lanes { bytes: window, ..config::Lanes::default() };
         let settings = Settings { lanes, revoke: lanes.drain, commit_every: Duration::from_millis(50) };
-        let (run, control) = Run::new(script, pipeline(&broker, deliver, send_one), settings);
+        let (run, control) = Run::new(script, Arc::new(pipeline(&broker, deliver, send_one)), settings);
         let task = tokio::spawn(run.until(std::future::pending()));
         prompter.say(broker.assigned(1));
         prompter.follow(1);

@@ -16,6 +16,7 @@ use crate::outcome::Outcome;
 use crate::pipeline::Pipeline;
 use crate::plugin::Version;
 use crate::record::Record;
+use crate::settle::dead_letter::Letter;
 use crate::settle::{Settle, Ticket};
 use crate::transform::Transform;
 
@@ -29,8 +30,8 @@ pub(super) struct Waiting {
     pub(super) at: (i32, i64),
     /// Its record, with its own coordinates.
     pub(super) record: Record,
-    /// The plugin's version and how many of its requests were delivered.
-    pub(super) delivered: Option<(String, u32)>,
+    /// How far its record had come.
+    pub(super) progress: Option<Box<Progress>>,
     /// Settles the letter, not the record.
     pub(super) ticket: Ticket,
 }
@@ -108,6 +109,13 @@ impl Batch {
     }
 }
 
+/// How far a letter's record had come. The same version makes the same requests, so those that were delivered are not sent again. Another version's are
+/// not comparable: it sends all of its own, under the same idempotency keys.
+pub(super) fn progress(letter: &Letter) -> Option<Box<Progress>> {
+    let version = Version(Arc::from(letter.plugin_version.as_deref()?));
+    Some(Box::new(Progress { version, delivered: letter.delivered }))
+}
+
 async fn key<T: Transform, D: Deliver, S: Settle>(
     letters: Vec<Waiting>,
     pipeline: &Pipeline<T, D, S>,
@@ -115,13 +123,10 @@ async fn key<T: Transform, D: Deliver, S: Settle>(
     stop: &CancellationToken,
 ) -> Vec<Done> {
     let mut all = Vec::with_capacity(letters.len());
-    for Waiting { at, record, delivered, ticket } in letters {
+    for Waiting { at, record, progress, ticket } in letters {
         if stop.run_until_cancelled(pace.turn()).await.is_none() {
             break;
         }
-        // The same version makes the same requests, so those that were delivered are not sent again. Another version's are not comparable: it
-        // sends all of its own, under the same idempotency keys.
-        let progress = delivered.map(|(version, delivered)| Box::new(Progress { version: Version(Arc::from(version)), delivered }));
         let mut job = Job { record: Box::new(record), ticket, arrived: Instant::now(), progress, behind: 0 };
         let outcome = pipeline.handle(&mut job).await;
         let held = matches!(outcome, Outcome::Held(_));
@@ -131,4 +136,17 @@ async fn key<T: Transform, D: Deliver, S: Settle>(
         }
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_sent_again_is_what_was_delivered_and_not_what_comes_before_the_failed_request() {
+        let letter = Letter { plugin_version: Some("1".to_owned()), request: Some(2), delivered: 0, ..Letter::default() };
+        assert_eq!(progress(&letter).unwrap().delivered, 0);
+        assert_eq!(progress(&Letter { delivered: 2, ..letter.clone() }).unwrap().delivered, 2);
+        assert_eq!(progress(&Letter { plugin_version: None, ..letter }), None);
+    }
 }
