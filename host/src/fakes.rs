@@ -272,7 +272,7 @@ impl Deliver for Destinations {
                     tokio::time::sleep(latency).await;
                 }
                 self.sent.lock().unwrap().push((stamp.idempotency_key.to_owned(), request.path.clone()));
-                let reply = Reply { status, headers: Vec::new(), body: Bytes::new(), attempts: 1 };
+                let reply = Reply { status, headers: Vec::new(), body: Bytes::new(), cut: false, attempts: 1 };
                 match status {
                     200..300 => Delivery::Done(reply),
                     _ => Delivery::Refused { reply, request: FailedRequest { index: stamp.index, ..FailedRequest::default() } },

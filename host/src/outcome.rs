@@ -91,6 +91,8 @@ pub struct Reply {
     pub headers: Vec<(String, String)>,
     /// The body, cut off at the destination's cap.
     pub body: Bytes,
+    /// Whether there was more of the body than that.
+    pub cut: bool,
     /// How often the request was sent, from 1.
     pub attempts: u32,
 }

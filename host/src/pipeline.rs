@@ -164,6 +164,10 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
                     let detail = format!("`{}` answered {}", failed.destination, reply.status);
                     Failure::at(failed, Reason::Refused, detail)
                 }
+                Delivery::Unclear { detail, reply, request: failed } => {
+                    self.keep_reply(record, index, request, &reply).await;
+                    Failure::at(failed, Reason::Refused, detail)
+                }
                 Delivery::Exhausted { detail, request } => Failure::at(request, Reason::Exhausted, detail),
                 Delivery::Denied { detail, request } => Failure::at(request, Reason::Denied, detail),
             };
@@ -195,6 +199,11 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
                     Delivery::Done(reply) | Delivery::Refused { reply, .. } => {
                         self.keep_reply(record, index, request, &reply).await;
                         exchanges.push(Exchange { request: request.clone(), reply });
+                    }
+                    // It says nothing that a plugin could go by.
+                    Delivery::Unclear { detail, reply, request: failed } => {
+                        self.keep_reply(record, index, request, &reply).await;
+                        return Err(Failure::at(failed, Reason::Refused, detail));
                     }
                     Delivery::Held(destination) => return Ok(Outcome::Held(Cause::Destination(destination))),
                     Delivery::Exhausted { detail, request } => return Err(Failure::at(request, Reason::Exhausted, detail)),

@@ -111,7 +111,7 @@ async fn the_fixture_of_0_1_0_decides_on_replies() {
         (503, Next::Retry(Some(1500))),
         (504, Next::Retry(None)),
     ] {
-        let reply = Reply { status, headers: vec![header("a", "b")], body: "ok".into(), attempts: 1 };
+        let reply = Reply { status, headers: vec![header("a", "b")], body: "ok".into(), cut: false, attempts: 1 };
         let exchanges = [Exchange { request: request("POST", "text", "/x"), reply }];
         assert_eq!(SANDBOX.on_replies(&plugin, &record("contract"), &exchanges).await.unwrap(), expected, "{status}");
     }

@@ -214,7 +214,7 @@ async fn a_reply_leads_to_the_next_request() {
     let record = payload("customer:1", r#"{"name":"Ada","email":"ada@example.org","newsletter":true}"#);
     let Verdict::Send(requests) = SANDBOX.transform(&plugin, &record).await.unwrap() else { panic!("nothing sent") };
     let answered = |status, body: &'static str| {
-        [Exchange { request: requests[0].clone(), reply: Reply { status, headers: Vec::new(), body: body.into(), attempts: 1 } }]
+        [Exchange { request: requests[0].clone(), reply: Reply { status, headers: Vec::new(), body: body.into(), cut: false, attempts: 1 } }]
     };
 
     assert_eq!(SANDBOX.on_replies(&plugin, &record, &answered(409, "")).await.unwrap(), Next::Done);

@@ -185,37 +185,43 @@ pub(super) fn is_about_content(status: u16) -> bool {
     matches!(status, 400 | 409 | 413 | 422)
 }
 
-/// The results of the items, if the reply is a JSON array with one each. A result is a status, or an object that may have one in `status`; an
-/// object that has an `error` and no status counts as 422, anything else as the status of the whole.
-pub(super) fn results(reply: &Reply, count: usize) -> Option<Vec<Reply>> {
+/// The results of so many items: the reply is a JSON array with one each.
+///
+/// # Errors
+/// What it is instead, in words for the operator.
+pub(super) fn results(body: &[u8], cut: bool, count: usize) -> Result<Vec<&RawValue>, String> {
+    if cut {
+        return Err(format!("it was cut off after {} bytes (`reply_cap`)", body.len()));
+    }
+    let results: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| format!("it is no JSON array ({error})"))?;
+    if results.len() == count { Ok(results) } else { Err(format!("it is an array of {}", results.len())) }
+}
+
+/// The reply to one item. A result is a status, or an object that may have one in `status`; an object that has an `error` and no status counts as 422, anything
+/// else as the status of the whole.
+pub(super) fn item_reply(reply: &Reply, result: &RawValue) -> Reply {
     #[derive(serde::Deserialize)]
     struct Status {
         status: Option<u16>,
         error: Option<serde::de::IgnoredAny>,
     }
-    let results: Vec<&RawValue> = serde_json::from_slice(&reply.body).ok()?;
-    if results.len() != count {
-        return None;
-    }
-    let each = results.into_iter().map(|result| {
-        let text = result.get();
-        let status = if let Ok(status) = serde_json::from_str::<u16>(text) {
-            Some(status)
-        } else {
-            match serde_json::from_str::<Status>(text) {
-                Ok(Status { status: Some(status), .. }) => Some(status),
-                Ok(Status { status: None, error: Some(_) }) => Some(422),
-                _ => None,
-            }
-        };
-        Reply {
-            status: status.filter(|status| (100..600).contains(status)).unwrap_or(reply.status),
-            headers: reply.headers.clone(),
-            body: Bytes::copy_from_slice(text.as_bytes()),
-            attempts: reply.attempts,
+    let text = result.get();
+    let status = if let Ok(status) = serde_json::from_str::<u16>(text) {
+        Some(status)
+    } else {
+        match serde_json::from_str::<Status>(text) {
+            Ok(Status { status: Some(status), .. }) => Some(status),
+            Ok(Status { status: None, error: Some(_) }) => Some(422),
+            _ => None,
         }
-    });
-    Some(each.collect())
+    };
+    Reply {
+        status: status.filter(|status| (100..600).contains(status)).unwrap_or(reply.status),
+        headers: reply.headers.clone(),
+        body: Bytes::copy_from_slice(text.as_bytes()),
+        cut: false,
+        attempts: reply.attempts,
+    }
 }
 
 #[cfg(test)]
@@ -233,12 +239,16 @@ mod tests {
 
     #[test]
     fn results_one_by_one() {
-        let reply = |body: &str| Reply { status: 200, headers: Vec::new(), body: Bytes::from(body.to_owned()), attempts: 1 };
-        let of = |body: &str, count| results(&reply(body), count).map(|all| all.iter().map(|each| each.status).collect::<Vec<_>>());
+        let reply = |body: &str| Reply { status: 200, headers: Vec::new(), body: Bytes::from(body.to_owned()), cut: false, attempts: 1 };
+        let of = |body: &str, count| {
+            results(body.as_bytes(), false, count).map(|all| all.iter().map(|each| item_reply(&reply(body), each).status).collect::<Vec<_>>())
+        };
         let mixed = r#"[201, {"status":409}, {"status":503,"x":1}, {"error":"no"}, {"error":null}, {"id":7}, null, true, "ok", {"status":9999}]"#;
-        assert_eq!(of(mixed, 10), Some(vec![201, 409, 503, 422, 200, 200, 200, 200, 200, 200]));
-        assert_eq!(of("[200]", 2), None);
-        assert_eq!(of("{}", 1), None);
-        assert_eq!(of("", 0), None);
+        assert_eq!(of(mixed, 10), Ok(vec![201, 409, 503, 422, 200, 200, 200, 200, 200, 200]));
+        assert_eq!(of("[200]", 2), Err("it is an array of 1".to_owned()));
+        for (body, word) in [("{}", "no JSON array"), ("", "no JSON array"), ("[200", "no JSON array"), ("[200] x", "no JSON array")] {
+            assert!(of(body, 1).unwrap_err().contains(word), "{body}");
+        }
+        assert!(results(b"[200]", true, 1).unwrap_err().contains("cut off after 5 bytes"), "what is left may look whole");
     }
 }

@@ -22,7 +22,7 @@ use url::{Position, Url};
 use super::dial::{Bounded, Guard, Way};
 use super::watched::Watched;
 use super::{reply, tls};
-use crate::config::{Concurrency, Destination, HttpVersions, Tls};
+use crate::config::{Batch, Concurrency, Destination, HttpVersions, Tls};
 use crate::outcome::Reply;
 
 /// How long an idle connection is kept. Below the 60 s and more after which common servers and balancers close theirs, so that few requests
@@ -59,9 +59,15 @@ impl Settings {
             http: destination.http,
             proxy: destination.proxy.clone(),
             idle_connections: most,
-            reply_cap: destination.reply_cap,
+            reply_cap: destination.reply_cap + destination.batch.as_ref().map_or(0, results_cap),
         }
     }
+}
+
+/// What the results of a batch add to the cap on a reply: 4 KiB an item, which is an object with a message and no page. At most as much as the default batch
+/// itself, because each request in flight may hold it.
+fn results_cap(batch: &Batch) -> usize {
+    if batch.per_item { batch.max.saturating_mul(4 << 10).min(1 << 20) } else { 0 }
 }
 
 type Pool = legacy::Client<Bounded<HttpsConnector<Way>>, Full<Bytes>>;
@@ -80,11 +86,12 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
+    pub(super) cut: bool,
 }
 
 impl Answer {
     pub(super) fn into_reply(self, attempts: u32) -> Reply {
-        reply::reply(self.status, &self.headers, self.body, attempts)
+        reply::reply(self.status, &self.headers, self.body, self.cut, attempts)
     }
 }
 
@@ -124,8 +131,9 @@ impl Client {
                 if error.is_connect() { Fault::NoConnection(text) } else { Fault::Broken(text) }
             })?;
             let (status, headers, body) = reply::split(response);
-            let body = reply::read(body, self.reply_cap).await.map_err(|error| Fault::Broken(format!("the reply broke off: {}", chain(&error))))?;
-            Ok(Answer { status, headers, body })
+            let (body, cut) =
+                reply::read(body, self.reply_cap).await.map_err(|error| Fault::Broken(format!("the reply broke off: {}", chain(&error))))?;
+            Ok(Answer { status, headers, body, cut })
         };
         match timeout(self.timeout, attempt).await {
             Ok(answered) => answered,

@@ -100,11 +100,15 @@ struct Prepared {
     key: HeaderValue,
     index: u32,
     behind: usize,
+    /// So many results are to be in the reply: the requests of a batch, where each has its own.
+    results: Option<usize>,
 }
 
 /// How one attempt ended.
 enum Last {
     Answered(Answer),
+    /// With success, but without the results that were to be in the reply; what is there in their place, in words.
+    Unclear(Answer, String),
     Failed(Fault),
     /// There was no credential to send with.
     Bare(Missing),
@@ -183,7 +187,7 @@ impl<W: Wire> Destination<W> {
             (Some(body), None) => Bytes::copy_from_slice(body.as_bytes()),
             (Some(body), Some(batch)) => batch::body(batch.format, body.as_bytes())?,
         };
-        Ok(Prepared { method, uri, headers, body, key, index: stamp.index, behind: stamp.behind })
+        Ok(Prepared { method, uri, headers, body, key, index: stamp.index, behind: stamp.behind, results: None })
     }
 
     /// The request as it would be sent, or the rule that it breaks.
@@ -253,7 +257,10 @@ impl<W: Wire> Destination<W> {
         let begun = permit.begun();
         let (last, sent, elapsed) = self.send(prepared).await;
         past.attempts += sent;
+        let last = self.with_results(prepared, last);
         let (wish, ended) = match &last {
+            // Not again: it may have been taken. But something is broken there, and others should not go the same way.
+            Last::Unclear(..) => (Wish::End, Ended::Broken(elapsed)),
             Last::Answered(answer) => {
                 let status = answer.status.as_u16();
                 match reply::class(status) {
@@ -287,6 +294,26 @@ impl<W: Wire> Destination<W> {
         }
         permit.end(ended);
         (last, wish)
+    }
+
+    /// Looks for the results in the reply to a batch, where they are to be.
+    fn with_results(&self, prepared: &Prepared, last: Last) -> Last {
+        let Some(count) = prepared.results else { return last };
+        match last {
+            Last::Answered(answer) if answer.status.is_success() => match batch::results(&answer.body, answer.cut, count) {
+                Ok(_) => Last::Answered(answer),
+                Err(what) => {
+                    tracing::warn!(
+                        destination = &*self.name,
+                        status = answer.status.as_u16(),
+                        requests = count,
+                        "the reply to a batch has not one result for each request, as `results = \"per-item\"` says; its records are given up, since nobody knows which were taken: {what}"
+                    );
+                    Last::Unclear(answer, what)
+                }
+            },
+            last => last,
+        }
     }
 
     /// Sends with the credential; once more if that is refused and there is a newer one. Says how often it was sent, and how long the last
@@ -337,11 +364,18 @@ impl<W: Wire> Destination<W> {
     }
 
     fn answered(&self, prepared: &Prepared, attempts: u32, last: Last) -> Delivery {
-        let request = if matches!(last.status(), Some(200..=299)) { None } else { Some(self.failed(prepared, attempts, &last)) };
-        match (last, request) {
-            (Last::Answered(answer), None) => Delivery::Done(answer.into_reply(attempts)),
-            (Last::Answered(answer), Some(request)) => Delivery::Refused { reply: answer.into_reply(attempts), request },
-            (last, request) => Delivery::Exhausted { detail: last.text(), request: request.unwrap_or_default() },
+        let last = match last {
+            Last::Answered(answer) if answer.status.is_success() => return Delivery::Done(answer.into_reply(attempts)),
+            last => last,
+        };
+        let (detail, request) = (last.text(), self.failed(prepared, attempts, &last));
+        match last {
+            Last::Answered(answer) => Delivery::Refused { reply: answer.into_reply(attempts), request },
+            Last::Unclear(answer, _) => {
+                let detail = format!("`{}` {detail}; what of it was taken is not known", self.name);
+                Delivery::Unclear { detail, reply: answer.into_reply(attempts), request }
+            }
+            Last::Failed(_) | Last::Bare(_) => Delivery::Exhausted { detail, request },
         }
     }
 
@@ -381,7 +415,7 @@ impl<W: Wire> Destination<W> {
             attempts,
             last_status: last.status(),
             reply_excerpt: match last {
-                Last::Answered(answer) => reply::excerpt(&answer.body),
+                Last::Answered(answer) | Last::Unclear(answer, _) => reply::excerpt(&answer.body),
                 Last::Failed(_) | Last::Bare(_) => None,
             },
         }
@@ -401,7 +435,7 @@ enum Wish {
 impl Last {
     fn status(&self) -> Option<u16> {
         match self {
-            Last::Answered(answer) => Some(answer.status.as_u16()),
+            Last::Answered(answer) | Last::Unclear(answer, _) => Some(answer.status.as_u16()),
             Last::Failed(_) | Last::Bare(_) => None,
         }
     }
@@ -409,6 +443,9 @@ impl Last {
     fn text(&self) -> String {
         match self {
             Last::Answered(answer) => format!("the last reply was {}", answer.status),
+            Last::Unclear(answer, what) => {
+                format!("answered a batch with {} and not with one result for each request (`results = \"per-item\"`): {what}", answer.status)
+            }
             Last::Failed(fault) => fault.text().to_owned(),
             Last::Bare(missing) => missing.text.clone(),
         }

@@ -45,6 +45,15 @@ pub enum Delivery {
         /// What is known of the request, for a dead letter.
         request: FailedRequest,
     },
+    /// Answered with success, but not with the results that the destination was to give, so that nobody knows what was taken. A repeat might do it twice.
+    Unclear {
+        /// In words, what was there in place of the results.
+        detail: String,
+        /// The answer.
+        reply: Reply,
+        /// What is known of the request, for a dead letter.
+        request: FailedRequest,
+    },
     /// The attempts were used up, and the destination's policy is to give up.
     Exhausted {
         /// In words, the last cause.

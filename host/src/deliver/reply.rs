@@ -52,8 +52,8 @@ pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
 /// would cost more than a new one.
 const DRAIN: usize = 256 << 10;
 
-/// Reads a reply's body up to the cap.
-pub(super) async fn read(body: Incoming, cap: usize) -> Result<Bytes, hyper::Error> {
+/// Reads a reply's body up to the cap, and says whether there was more.
+pub(super) async fn read(body: Incoming, cap: usize) -> Result<(Bytes, bool), hyper::Error> {
     let mut body = body;
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
@@ -76,13 +76,13 @@ pub(super) async fn read(body: Incoming, cap: usize) -> Result<Bytes, hyper::Err
             rest.extend_from_slice(&data);
         }
     }
-    Ok(if rest.is_empty() { first } else { rest.freeze() })
+    Ok((if rest.is_empty() { first } else { rest.freeze() }, seen > cap))
 }
 
 /// A reply as the rest of the host knows it. Header values that are not UTF-8 are shown with replacement characters.
-pub(super) fn reply(status: StatusCode, headers: &HeaderMap, body: Bytes, attempts: u32) -> Reply {
+pub(super) fn reply(status: StatusCode, headers: &HeaderMap, body: Bytes, cut: bool, attempts: u32) -> Reply {
     let headers = headers.iter().map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())).collect();
-    Reply { status: status.as_u16(), headers, body, attempts }
+    Reply { status: status.as_u16(), headers, body, cut, attempts }
 }
 
 /// The beginning of a reply's body, at most 1 KiB, as text.

@@ -65,7 +65,7 @@ impl Wire for Actor {
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
         self.accepted.lock().unwrap().push(request.uri().to_string());
-        Ok(Answer { status: ::http::StatusCode::OK, headers: HeaderMap::new(), body: Bytes::new() })
+        Ok(Answer { status: ::http::StatusCode::OK, headers: HeaderMap::new(), body: Bytes::new(), cut: false })
     }
 }
 

@@ -136,6 +136,9 @@ impl<O: Offsets> Settle for KafkaSettle<O> {
         ] {
             headers.push((name.to_owned(), value.into_bytes()));
         }
+        if reply.cut {
+            headers.push(("keyway-body-cut".to_owned(), b"true".to_vec()));
+        }
         let failed = |error: KafkaError| format!("write to topic `{topic}`: {error}");
         match self.write(topic, record.key.as_deref(), Some(&reply.body), &headers).await {
             Err(error) if is_too_large(&error) => {

@@ -107,16 +107,16 @@ async fn replies_are_keyed_like_their_record() {
         status: 201,
         headers: vec![("location".into(), "/7".into()), ("keyway-status".into(), "500".into())],
         body: "done".into(),
+        cut: true,
         attempts: 2,
     };
     settle.reply(&record(None), 1, "orders", &reply).await.expect("an acknowledgement");
     let written = broker.read(&replies.topic);
     assert_eq!((written[0].key.as_deref(), written[0].payload.as_deref()), (Some(&b"customer-7"[..]), Some(&b"done"[..])));
-    let headers: Vec<_> = ["location", "keyway-status", "keyway-destination", "keyway-request", "keyway-attempts", "keyway-topic", "keyway-offset"]
-        .iter()
-        .map(|name| written[0].header(name).unwrap_or("missing"))
-        .collect();
-    assert_eq!(headers, ["/7", "201", "orders", "1", "2", "events", "42"]);
+    let names =
+        ["location", "keyway-status", "keyway-body-cut", "keyway-destination", "keyway-request", "keyway-attempts", "keyway-topic", "keyway-offset"];
+    let headers: Vec<_> = names.iter().map(|name| written[0].header(name).unwrap_or("missing")).collect();
+    assert_eq!(headers, ["/7", "201", "true", "orders", "1", "2", "events", "42"]);
     assert_eq!(written[0].headers.iter().filter(|(name, _)| name == "keyway-status").count(), 1);
 }
 

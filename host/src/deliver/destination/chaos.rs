@@ -35,6 +35,7 @@ fn policy(random: &mut fastrand::Rng) -> config::Destination {
             linger: Duration::from_millis(random.u64(0..50)),
             bytes: 1 << 20,
             format: config::BatchFormat::JsonArray,
+            // No results are given here, so such a batch ends with its first success, and is a failure of the destination.
             per_item: random.bool(),
         }),
         ..settings()

@@ -19,7 +19,7 @@ impl<W: Wire> Destination<W> {
     pub(super) async fn gather(self: &Arc<Self>, settings: config::Batch, prepared: Prepared) -> Delivery {
         let Some(_place) = self.gate.enter(prepared.body.len()) else { return self.held() };
         let (waiting, ended) = oneshot::channel();
-        let Prepared { method, uri, mut headers, body, key, index, behind: _ } = prepared;
+        let Prepared { method, uri, mut headers, body, key, index, behind: _, results: _ } = prepared;
         headers.remove(headers::IDEMPOTENCY_KEY);
         // What was tried in a batch that was then held goes alone from here on, with the attempts that it has left.
         let was_tried = self.memory.knows(key.as_bytes());
@@ -56,7 +56,16 @@ impl<W: Wire> Destination<W> {
             let mut headers = group.headers(settings.format);
             headers.insert(headers::IDEMPOTENCY_KEY, key.clone());
             let body = batch::join(settings.format, &items);
-            let prepared = Prepared { method: group.method.clone(), uri: group.uri.clone(), headers, body, key, index: 0, behind: 0 };
+            let prepared = Prepared {
+                method: group.method.clone(),
+                uri: group.uri.clone(),
+                headers,
+                body,
+                key,
+                index: 0,
+                behind: 0,
+                results: settings.per_item.then_some(items.len()),
+            };
             match self.carry(&prepared).await {
                 Delivery::Done(reply) => {
                     let again = self.taken(&settings, items, &reply, &prepared);
@@ -79,14 +88,16 @@ impl<W: Wire> Destination<W> {
 
     /// Tells the items of a batch that was taken, and gives back those to be sent again.
     fn taken(&self, settings: &config::Batch, items: Vec<Item>, reply: &Reply, prepared: &Prepared) -> Vec<Item> {
-        let Some(results) = settings.per_item.then(|| batch::results(reply, items.len())).flatten() else {
+        // They were looked for when the reply came; without them it would not be taken for done.
+        let Some(Ok(results)) = settings.per_item.then(|| batch::results(&reply.body, reply.cut, items.len())) else {
             for item in items {
                 item.end(Delivery::Done(reply.clone()));
             }
             return Vec::new();
         };
         let mut again = Vec::new();
-        for (mut item, mut result) in items.into_iter().zip(results) {
+        for (mut item, result) in items.into_iter().zip(results) {
+            let mut result = batch::item_reply(reply, result);
             item.attempts += result.attempts;
             result.attempts = item.attempts;
             let failed = || FailedRequest {
@@ -141,7 +152,11 @@ impl<W: Wire> Destination<W> {
 impl Item {
     /// Tells the end to whoever waits; if nobody does any more, nobody needs it.
     fn end(self, mut ended: Delivery) {
-        if let Delivery::Refused { request, .. } | Delivery::Exhausted { request, .. } | Delivery::Denied { request, .. } = &mut ended {
+        if let Delivery::Refused { request, .. }
+        | Delivery::Unclear { request, .. }
+        | Delivery::Exhausted { request, .. }
+        | Delivery::Denied { request, .. } = &mut ended
+        {
             request.index = self.index;
         }
         let _ = self.waiting.send(ended);

@@ -63,7 +63,7 @@ impl Script {
 
 pub(super) fn reply(status: u16, headers: &[(&'static str, &str)]) -> Result<Answer, Fault> {
     let headers = headers.iter().map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap())).collect();
-    Ok(Answer { status: StatusCode::from_u16(status).unwrap(), headers, body: Bytes::new() })
+    Ok(Answer { status: StatusCode::from_u16(status).unwrap(), headers, body: Bytes::new(), cut: false })
 }
 
 pub(super) fn settings() -> config::Destination {
@@ -453,7 +453,12 @@ async fn what_is_cancelled_leaves_nothing_behind() {
 }
 
 fn batch(max: usize) -> config::Batch {
-    config::Batch { max, linger: Duration::from_millis(20), bytes: 1 << 20, format: config::BatchFormat::JsonArray, per_item: true }
+    config::Batch { max, linger: Duration::from_millis(20), bytes: 1 << 20, format: config::BatchFormat::JsonArray, per_item: false }
+}
+
+/// Each has a result of its own.
+fn per_item(max: usize) -> config::Batch {
+    config::Batch { per_item: true, ..batch(max) }
 }
 
 fn items(count: usize) -> Vec<(Request, String)> {
@@ -469,7 +474,7 @@ fn bodies(script: &Script) -> Vec<String> {
 }
 
 fn reply_body(body: &str) -> Result<Answer, Fault> {
-    Ok(Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::from(body.to_owned()) })
+    Ok(Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::from(body.to_owned()), cut: false })
 }
 
 #[tokio::test(start_paused = true)]
@@ -510,7 +515,7 @@ async fn what_was_taken_is_not_sent_again() {
         1 => reply_body("[200, 503]"),
         _ => reply_body("[200]"),
     });
-    let destination = over(&script, &config::Destination { batch: Some(batch(4)), ..settings() });
+    let destination = over(&script, &config::Destination { batch: Some(per_item(4)), ..settings() });
     let ended = send_all(&destination, &items(4)).await;
     assert_eq!(bodies(&script), ["[0,1,2,3]", "[1,3]", "[3]"]);
     let status: Vec<_> = ended
@@ -525,6 +530,37 @@ async fn what_was_taken_is_not_sent_again() {
         })
         .collect();
     assert_eq!(status, [(201, 1), (200, 2), (422, 1), (200, 3)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_without_a_result_for_each_item_is_not_taken_for_done_and_not_sent_again() {
+    for body in ["", "ok", "{}", "[200, 200", "[200]", "[200, 200, 200]"] {
+        let script = Script::new(move |_, _| async move { reply_body(body) });
+        let destination = over(&script, &config::Destination { batch: Some(per_item(2)), ..settings() });
+        for ended in send_all(&destination, &items(2)).await {
+            let Delivery::Unclear { detail, reply, request } = ended else { panic!("{body}: {ended:?}") };
+            assert!(detail.starts_with("`orders` answered a batch with 200 OK and not with one result for each request"), "{detail}");
+            assert_eq!((reply.status, request.last_status), (200, Some(200)));
+        }
+        assert_eq!(script.count(), 1, "{body}");
+    }
+    // What was cut off may look whole.
+    let script = Script::new(async |_, _| Ok(Answer { cut: true, ..reply_body("[200, 200]")? }));
+    let destination = over(&script, &config::Destination { batch: Some(per_item(2)), ..settings() });
+    assert!(send_all(&destination, &items(2)).await.iter().all(|ended| matches!(ended, Delivery::Unclear { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_gives_no_results_is_left_alone() {
+    let script = Script::new(async |_, _| reply_body("<html>back soon</html>"));
+    let breaker = Breaker { failure_ratio: 0.5, minimum: 5, window: Duration::from_secs(10), open_for: Duration::from_secs(5) };
+    let destination = over(&script, &config::Destination { batch: Some(per_item(1)), breaker, ..settings() });
+    let mut given_up = 0;
+    for item in items(100) {
+        given_up += usize::from(matches!(destination.deliver(&item.0, stamp(&item.1)).await, Delivery::Unclear { .. }));
+    }
+    assert_eq!((given_up, destination.status().breaker.code()), (5, "open"));
+    assert!(destination.status().last_error.unwrap().1.contains("no JSON array"));
 }
 
 #[tokio::test(start_paused = true)]

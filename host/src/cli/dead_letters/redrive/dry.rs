@@ -18,7 +18,7 @@ impl Deliver for Announce {
     async fn deliver(&self, request: &Request, stamp: Stamp<'_>) -> Delivery {
         let bytes = request.body.as_ref().map_or(0, |body| body.as_bytes().len());
         print(format!("would send {} {} to `{}`, {bytes} bytes, as {}", request.method, request.path, request.destination, stamp.idempotency_key));
-        Delivery::Done(Reply { status: 200, headers: Vec::new(), body: Bytes::new(), attempts: 1 })
+        Delivery::Done(Reply { status: 200, headers: Vec::new(), body: Bytes::new(), cut: false, attempts: 1 })
     }
 
     fn room(&self, _destination: &str) -> usize {
