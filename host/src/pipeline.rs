@@ -168,7 +168,12 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
                     self.keep_reply(record, index, request, &reply).await;
                     Failure::at(failed, Reason::Refused, detail)
                 }
-                Delivery::Exhausted { detail, request } => Failure::at(request, Reason::Exhausted, detail),
+                Delivery::Exhausted { detail, reply, request: failed } => {
+                    if let Some(reply) = reply {
+                        self.keep_reply(record, index, request, &reply).await;
+                    }
+                    Failure::at(failed, Reason::Exhausted, detail)
+                }
                 Delivery::Denied { detail, request } => Failure::at(request, Reason::Denied, detail),
             };
             // One by one, so those before it were.
@@ -206,7 +211,12 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
                         return Err(Failure::at(failed, Reason::Refused, detail));
                     }
                     Delivery::Held(destination) => return Ok(Outcome::Held(Cause::Destination(destination))),
-                    Delivery::Exhausted { detail, request } => return Err(Failure::at(request, Reason::Exhausted, detail)),
+                    Delivery::Exhausted { detail, reply, request: failed } => {
+                        if let Some(reply) = reply {
+                            self.keep_reply(record, index, request, &reply).await;
+                        }
+                        return Err(Failure::at(failed, Reason::Exhausted, detail));
+                    }
                     Delivery::Denied { detail, request } => return Err(Failure::at(request, Reason::Denied, detail)),
                 }
             }

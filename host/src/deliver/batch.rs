@@ -5,10 +5,13 @@
 //! batch that is refused because of what is in it is halved until the bad item is alone. Knows nothing of attempts and waits; those are
 //! the destination's, which has what was tried before go alone: it may be what makes the destination fail, and would use up the attempts of others.
 //!
-//! A lane has one record in progress at a time, so a batch never holds two records of one key, and their order is kept.
+//! A lane has one record in progress at a time, so a batch never holds two records of one key, and their order is kept. When a record is taken away from this
+//! host, its item leaves the batch, wherever that is.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -142,6 +145,16 @@ pub(super) fn body(format: BatchFormat, bytes: &[u8]) -> Result<Bytes, String> {
         return Ok(bytes.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect());
     }
     Ok(Bytes::copy_from_slice(bytes))
+}
+
+/// Waits until one of these items is waited for by nobody any more. Cancel-safe.
+pub(super) async fn left(items: &mut [Item]) {
+    poll_fn(|context| {
+        // Every one is asked, so that each can wake the task.
+        let left = items.iter_mut().filter_map(|item| item.waiting.poll_closed(context).is_ready().then_some(())).count();
+        if left > 0 { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 /// The body of a batch.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri};
 use http_body_util::Full;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::batch::{self, Gathering};
 use super::breaker::BreakerState;
@@ -25,7 +25,7 @@ use super::{Delivery, Stamp, headers};
 use crate::config;
 use crate::config::OnExhausted;
 use crate::observe::Metrics;
-use crate::outcome::{FailedRequest, Request};
+use crate::outcome::{FailedRequest, Reply, Request};
 use crate::policy;
 
 /// One attempt over the wire: the HTTP client, or a test's stand-in for it.
@@ -102,6 +102,19 @@ struct Prepared {
     behind: usize,
     /// So many results are to be in the reply: the requests of a batch, where each has its own.
     results: Option<usize>,
+}
+
+/// A request's way through its attempts. Kept apart from the request, because a batch may lose some of its items on the way.
+struct Course {
+    past: Past,
+    /// Attempts of this stay.
+    tries: u32,
+    /// After this no attempt begins, once there was one.
+    deadline: Option<Instant>,
+    /// How the last attempt ended; none before the first.
+    last: Option<Last>,
+    /// Not to be sent before.
+    next: Option<Instant>,
 }
 
 /// How one attempt ended.
@@ -200,41 +213,51 @@ impl<W: Wire> Destination<W> {
 
     async fn perform(&self, prepared: &Prepared) -> Delivery {
         match self.gate.enter(prepared.body.len()) {
-            Some(_place) => self.carry(prepared).await,
+            Some(_place) => self.carry(prepared, &mut self.course(prepared)).await,
             None => self.held(),
         }
     }
 
-    /// All attempts of a request that is inside the gate.
-    async fn carry(&self, prepared: &Prepared) -> Delivery {
-        let mut past = self.memory.take(prepared.key.as_bytes());
-        let mut deadline = None;
-        let mut turn = Turn::First;
-        let mut tries = 0;
+    /// The beginning of a request's way, with what is known of it from before.
+    fn course(&self, prepared: &Prepared) -> Course {
+        Course { past: self.memory.take(prepared.key.as_bytes()), tries: 0, deadline: None, last: None, next: None }
+    }
+
+    /// All attempts of a request that is inside the gate. Cancelled and called anew with the same course, it goes on where it was, but for the attempt that was
+    /// on its way.
+    async fn carry(&self, prepared: &Prepared, course: &mut Course) -> Delivery {
         loop {
-            let Some(permit) = self.permit(turn, prepared.behind).await else { return self.held_after(prepared, past) };
-            if turn == Turn::Retry {
-                self.metrics.retry(&self.name);
-            }
-            let deadline = *deadline.get_or_insert_with(|| permit.begun() + self.retry.within);
-            let (last, wish) = self.attempt(prepared, permit, &mut past).await;
-            tries += 1;
-            match wish {
-                Wish::End => return self.answered(prepared, past.attempts, last),
-                Wish::Hold => return self.turned_away(prepared, past),
-                Wish::Again(asked) => {
-                    let Some(wait) = self.next_attempt(past.attempts, tries, deadline, asked) else { return self.exhausted(prepared, past, last) };
-                    if !self.gate.is_closed() {
-                        return self.turned_away(prepared, past);
-                    }
-                    turn = Turn::Retry;
-                    tokio::select! {
-                        () = sleep(wait) => {}
-                        // The next turn of the loop finds the breaker open, and turns the request away.
-                        () = self.gate.opened() => {}
-                    }
+            if let Some(next) = course.next {
+                tokio::select! {
+                    () = sleep_until(next) => {}
+                    // The next step finds the breaker open, and turns the request away.
+                    () = self.gate.opened() => {}
                 }
+                course.next = None;
             }
+            let permit = match course.deadline {
+                None => self.permit(Turn::First, prepared.behind).await,
+                // One that is free is taken even if the time is just up, because that is when the last attempt is made after a long `Retry-After`.
+                Some(deadline) => match timeout_at(deadline, self.permit(Turn::Retry, prepared.behind)).await {
+                    Ok(permit) => permit.inspect(|_| self.metrics.retry(&self.name)),
+                    Err(_) => return self.exhausted(prepared, course),
+                },
+            };
+            let Some(permit) = permit else { return self.held_after(prepared, course.past) };
+            let deadline = *course.deadline.get_or_insert_with(|| permit.begun() + self.retry.within);
+            let (last, wish) = self.attempt(prepared, permit, &mut course.past).await;
+            course.tries += 1;
+            let asked = match wish {
+                Wish::End => return self.answered(prepared, course.past.attempts, last),
+                Wish::Hold => return self.turned_away(prepared, course.past),
+                Wish::Again(asked) => asked,
+            };
+            course.last = Some(last);
+            let Some(wait) = self.next_attempt(course.past.attempts, course.tries, deadline, asked) else { return self.exhausted(prepared, course) };
+            if !self.gate.is_closed() {
+                return self.turned_away(prepared, course.past);
+            }
+            course.next = Some(Instant::now() + wait);
         }
     }
 
@@ -375,21 +398,24 @@ impl<W: Wire> Destination<W> {
                 let detail = format!("`{}` {detail}; what of it was taken is not known", self.name);
                 Delivery::Unclear { detail, reply: answer.into_reply(attempts), request }
             }
-            Last::Failed(_) | Last::Bare(_) => Delivery::Exhausted { detail, request },
+            Last::Failed(_) | Last::Bare(_) => Delivery::Exhausted { detail, reply: None, request },
         }
     }
 
-    fn exhausted(&self, prepared: &Prepared, past: Past, last: Last) -> Delivery {
+    fn exhausted(&self, prepared: &Prepared, course: &mut Course) -> Delivery {
+        let attempts = course.past.attempts;
+        let last = course.last.take().unwrap_or_else(|| Last::Failed(Fault::Timeout("the time was up (`retry.within`)".to_owned())));
         if last.status().is_some_and(|status| reply::class(status) == Class::Credential) {
             // Refused time and again while others were accepted.
-            return self.answered(prepared, past.attempts, last);
+            return self.answered(prepared, attempts, last);
         }
         if self.on_exhausted == OnExhausted::Hold || matches!(last, Last::Bare(_)) {
             // Its attempts begin anew, after a pause that grows no longer than those between them.
             self.gate.turn_away_for(self.retry.backoff_max);
             return self.held();
         }
-        Delivery::Exhausted { detail: last.text(), request: self.failed(prepared, past.attempts, &last) }
+        let (detail, request) = (last.text(), self.failed(prepared, attempts, &last));
+        Delivery::Exhausted { detail, reply: last.into_reply(attempts), request }
     }
 
     fn turned_away(&self, prepared: &Prepared, past: Past) -> Delivery {
@@ -436,6 +462,13 @@ impl Last {
     fn status(&self) -> Option<u16> {
         match self {
             Last::Answered(answer) | Last::Unclear(answer, _) => Some(answer.status.as_u16()),
+            Last::Failed(_) | Last::Bare(_) => None,
+        }
+    }
+
+    fn into_reply(self, attempts: u32) -> Option<Reply> {
+        match self {
+            Last::Answered(answer) | Last::Unclear(answer, _) => Some(answer.into_reply(attempts)),
             Last::Failed(_) | Last::Bare(_) => None,
         }
     }

@@ -58,6 +58,8 @@ pub enum Delivery {
     Exhausted {
         /// In words, the last cause.
         detail: String,
+        /// The last answer, if the last attempt got one.
+        reply: Option<Reply>,
         /// What is known of the request, for a dead letter.
         request: FailedRequest,
     },

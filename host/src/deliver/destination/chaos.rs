@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::timeout_at;
+use tokio::time::{sleep, timeout_at};
 
 use super::super::common::Common;
 use super::super::gate::Recovery;

@@ -4,15 +4,30 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
-use tokio::time::sleep;
+use tokio::time::Instant;
 
 use super::super::batch::{self, Gathering, Group, Item};
 use super::super::memory::Past;
 use super::super::reply::{self, Class};
 use super::super::{Delivery, headers};
-use super::{Destination, Prepared, Wire};
+use super::{Course, Destination, Prepared, Wire};
 use crate::config::{self, OnExhausted};
 use crate::outcome::{FailedRequest, Reply};
+
+/// Requests that go together, until they are parted.
+struct Batch {
+    items: Vec<Item>,
+    /// Batches that some of them were in and that were taken, without them.
+    tries: u32,
+    /// How far it has come; none at its beginning.
+    course: Option<Course>,
+}
+
+impl Batch {
+    fn new(items: Vec<Item>) -> Batch {
+        Batch { items, tries: 0, course: None }
+    }
+}
 
 impl<W: Wire> Destination<W> {
     /// Performs a request as a part of a batch.
@@ -42,13 +57,9 @@ impl<W: Wire> Destination<W> {
     }
 
     async fn perform_group(&self, settings: config::Batch, group: &Arc<Group>) {
-        // Batches to send, and after how many tries of their items.
-        let mut batches = VecDeque::from([(self.gathering.gathered(&settings, group).await, 0)]);
-        while let Some((mut items, tries)) = batches.pop_front() {
-            if tries > 0 {
-                sleep(self.backoff(tries)).await;
-                items.retain(|item| !item.waiting.is_closed());
-            }
+        let mut batches = VecDeque::from([Batch::new(self.gathering.gathered(&settings, group).await)]);
+        while let Some(Batch { mut items, tries, course }) = batches.pop_front() {
+            items.retain(|item| !item.waiting.is_closed());
             if items.is_empty() {
                 continue;
             }
@@ -66,15 +77,27 @@ impl<W: Wire> Destination<W> {
                 behind: 0,
                 results: settings.per_item.then_some(items.len()),
             };
-            match self.carry(&prepared).await {
+            let mut course = course.unwrap_or_else(|| self.course(&prepared));
+            let ended = tokio::select! { biased;
+                () = batch::left(&mut items) => {
+                    // The records of whoever has left are another host's now, and whatever of them is sent from here would come after what that one sends. The
+                    // others go on without them, even if their attempt was on its way: a repeat can be told by its key, and an overtaken record cannot.
+                    batches.push_front(Batch { items, tries, course: Some(course) });
+                    continue;
+                }
+                ended = self.carry(&prepared, &mut course) => ended,
+            };
+            match ended {
                 Delivery::Done(reply) => {
-                    let again = self.taken(&settings, items, &reply, &prepared);
-                    batches.push_back((again, tries + 1));
+                    let next = Instant::now() + self.backoff(tries + 1);
+                    let items = self.taken(&settings, items, &reply, &prepared, course.deadline.is_none_or(|deadline| next <= deadline));
+                    let course = Course { past: Past::default(), last: None, next: Some(next), ..course };
+                    batches.push_back(Batch { items, tries: tries + 1, course: Some(course) });
                 }
                 Delivery::Refused { reply, .. } if items.len() > 1 && batch::is_about_content(reply.status) => {
                     let second = items.split_off(items.len() / 2);
-                    batches.push_front((second, 0));
-                    batches.push_front((items, 0));
+                    batches.push_front(Batch::new(second));
+                    batches.push_front(Batch::new(items));
                 }
                 Delivery::Held(_) => self.held_items(items, &prepared),
                 ended => {
@@ -86,8 +109,8 @@ impl<W: Wire> Destination<W> {
         }
     }
 
-    /// Tells the items of a batch that was taken, and gives back those to be sent again.
-    fn taken(&self, settings: &config::Batch, items: Vec<Item>, reply: &Reply, prepared: &Prepared) -> Vec<Item> {
+    /// Tells the items of a batch that was taken, and gives back those to be sent again, if there is time for it.
+    fn taken(&self, settings: &config::Batch, items: Vec<Item>, reply: &Reply, prepared: &Prepared, is_time: bool) -> Vec<Item> {
         // They were looked for when the reply came; without them it would not be taken for done.
         let Some(Ok(results)) = settings.per_item.then(|| batch::results(&reply.body, reply.cut, items.len())) else {
             for item in items {
@@ -115,14 +138,14 @@ impl<W: Wire> Destination<W> {
                     let request = failed();
                     item.end(Delivery::Refused { reply: result, request });
                 }
-                Class::Again if item.attempts < self.retry.attempts => again.push(item),
+                Class::Again if is_time && item.attempts < self.retry.attempts => again.push(item),
                 Class::Again if self.on_exhausted == OnExhausted::Hold => {
                     self.gate.turn_away_for(self.retry.backoff_max);
                     item.end(self.held());
                 }
                 Class::Again => {
                     let (detail, request) = (format!("the last result was {}", result.status), failed());
-                    item.end(Delivery::Exhausted { detail, request });
+                    item.end(Delivery::Exhausted { detail, reply: Some(result), request });
                 }
             }
         }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
 use tokio::sync::Semaphore;
+use tokio::time::sleep;
 
 use super::tests::{Script, over, recovered, reply, send, settings};
 use super::*;

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use futures_util::future::join_all;
 use http::StatusCode;
 use http_body_util::BodyExt;
+use tokio::time::sleep;
 
 use super::super::gate::Recovery;
 use super::super::testing::{destination, post, stamp};
@@ -645,6 +646,55 @@ async fn a_retried_batch_is_the_same() {
     assert!(send_all(&destination, &items(5)).await.iter().all(|ended| matches!(ended, Delivery::Done(reply) if reply.attempts == 3)));
     let sent = script.bodies.lock().unwrap().clone();
     assert!(sent.iter().all(|each| *each == sent[0]) && sent.len() == 3 && sent[0].0.starts_with("batch/"), "{sent:?}");
+}
+
+/// Sends these, and gives the first ones up after a while, as when their partition is taken away.
+async fn send_and_leave(destination: &Arc<Destination<Arc<Script>>>, items: &[(Request, String)], leaving: usize, after: Duration) -> Vec<Delivery> {
+    let (first, others) = items.split_at(leaving);
+    let (left, ended) = tokio::join!(tokio::time::timeout(after, send_all(destination, first)), send_all(destination, others));
+    left.unwrap_err();
+    ended
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_nobody_waits_for_any_more_is_not_sent_again() {
+    let script = Script::new(async |_, _| reply(503, &[("retry-after", "5")]));
+    let destination = over(&script, &config::Destination { batch: Some(batch(2)), ..settings() });
+    send_and_leave(&destination, &items(2), 2, Duration::from_secs(1)).await;
+    sleep(Duration::from_secs(600)).await;
+    assert_eq!(script.millis(), [0]);
+    let status = destination.status();
+    assert_eq!((status.in_flight, status.waiting), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_a_batch_is_not_in_what_is_sent_afterwards() {
+    // Between two attempts, in the middle of one, and while it waits for a permit.
+    let between = Script::new(async |number, _| if number == 0 { reply(503, &[("retry-after", "5")]) } else { reply(200, &[]) });
+    let middle = Script::new(async |number, _| {
+        sleep(Duration::from_secs(if number == 0 { 100 } else { 0 })).await;
+        reply(200, &[])
+    });
+    for (script, again_at) in [(between, 5), (middle, 1)] {
+        let destination = over(&script, &config::Destination { batch: Some(batch(3)), ..settings() });
+        let ended = send_and_leave(&destination, &items(3), 1, Duration::from_secs(1)).await;
+        assert!(ended.iter().all(|ended| matches!(ended, Delivery::Done(_))), "{ended:?}");
+        assert_eq!(bodies(&script), ["[0,1,2]", "[1,2]"]);
+        // What the destination asked for holds for those that are left.
+        let sent = script.millis();
+        assert_eq!((sent[1] - sent[0]) / 1000, again_at);
+    }
+    let waiting = Script::new(async |_, _| {
+        sleep(Duration::from_secs(5)).await;
+        reply(200, &[])
+    });
+    let settings = config::Destination { batch: Some(batch(3)), concurrency: Concurrency::Fixed(1), ..settings() };
+    let destination = over(&waiting, &settings);
+    let busy = items(6).split_off(3);
+    let others = items(3);
+    let (first, ended) = tokio::join!(send_all(&destination, &busy), send_and_leave(&destination, &others, 1, Duration::from_secs(1)));
+    assert!(first.iter().chain(&ended).all(|ended| matches!(ended, Delivery::Done(_))));
+    assert_eq!(bodies(&waiting), ["[3,4,5]", "[1,2]"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -78,7 +78,7 @@ async fn a_retry_is_the_same_request() {
 async fn used_up_attempts_tell_of_the_last() {
     let server = Server::start(async |_, _| with_body(500, vec![b'x'; 5000])).await;
     let http = http(destination(&server.url()));
-    let Delivery::Exhausted { detail, request } = http.deliver(&post("/a", ""), stamp("k")).await else { panic!() };
+    let Delivery::Exhausted { detail, request, .. } = http.deliver(&post("/a", ""), stamp("k")).await else { panic!() };
     assert!(detail.contains("500"), "{detail}");
     assert_eq!((request.attempts, request.last_status, request.reply_excerpt.unwrap().len()), (4, Some(500), 1024));
     assert_eq!(server.seen().len(), 4);
@@ -89,7 +89,7 @@ async fn nobody_there() {
     // Bound and dropped: nothing listens there.
     let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let http = http(destination(&format!("http://{free}")));
-    let Delivery::Exhausted { detail, request } = http.deliver(&post("/a", ""), stamp("k")).await else { panic!() };
+    let Delivery::Exhausted { detail, request, .. } = http.deliver(&post("/a", ""), stamp("k")).await else { panic!() };
     assert!(detail.contains(&free.to_string()) && detail.contains("refused"), "{detail}");
     assert_eq!((request.attempts, request.last_status), (4, None));
 }
@@ -101,7 +101,7 @@ async fn a_reply_that_never_ends_is_a_timeout() {
     settings.timeout = Duration::from_millis(50);
     settings.retry.attempts = 2;
     let http = http(settings);
-    let Delivery::Exhausted { detail, request } = http.deliver(&post("/a", ""), stamp("k")).await else { panic!() };
+    let Delivery::Exhausted { detail, request, .. } = http.deliver(&post("/a", ""), stamp("k")).await else { panic!() };
     assert!(detail.contains("50ms"), "{detail}");
     assert_eq!((request.attempts, server.seen().len()), (2, 2));
 }
@@ -192,4 +192,42 @@ async fn recovery_is_told_by_name() {
     assert_eq!(recovered, (name, 1));
     assert!(matches!(http.deliver(&post("/", ""), stamp("k")).await, Delivery::Done(_)));
     assert_eq!(http.room("nobody"), 0);
+}
+
+#[tokio::test]
+async fn a_body_beyond_the_cap_is_cut_and_marked() {
+    let server = Server::start(async |number, _| with_body(200, vec![b'x'; 4096 + number])).await;
+    let http = http(destination(&server.url()));
+    for cut in [false, true] {
+        let Delivery::Done(reply) = http.deliver(&post("/a", ""), stamp("k")).await else { panic!() };
+        assert_eq!((reply.body.len(), reply.cut), (4096, cut));
+    }
+}
+
+#[tokio::test]
+async fn the_cap_has_room_for_the_results_of_a_batch() {
+    // Ten results of 2 KiB each, under a cap of 4 KiB; the next time they are far more than results ought to be.
+    let server = Server::start(async |number, _| {
+        let result = format!("{{\"status\":200,\"message\":\"{}\"}}", "x".repeat(if number == 0 { 2 << 10 } else { 5 << 10 }));
+        with_body(200, format!("[{}]", vec![result; 10].join(",")))
+    })
+    .await;
+    let batch = crate::config::Batch {
+        max: 10,
+        linger: Duration::from_secs(5),
+        bytes: 1 << 20,
+        format: crate::config::BatchFormat::JsonArray,
+        per_item: true,
+    };
+    let http = http(crate::config::Destination { batch: Some(batch), ..destination(&server.url()) });
+    for taken in [true, false] {
+        let ended = futures_util::future::join_all((0..10).map(|_| async { http.deliver(&post("/a", "1"), stamp("k")).await })).await;
+        for ended in ended {
+            match ended {
+                Delivery::Done(reply) => assert!(taken && reply.body.len() > 2048 && !reply.cut),
+                Delivery::Unclear { detail, .. } => assert!(!taken && detail.contains("cut off after 45056 bytes"), "{detail}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
 }
