@@ -318,7 +318,8 @@ fn batch(section: &mut Section<'_>, report: &mut Report) -> Option<Batch> {
     let bytes = section.optional(report, "bytes", size).unwrap_or(1 << 20);
     let format = section.optional(report, "as", |field| choice(field, &[("json-array", BatchFormat::JsonArray), ("ndjson", BatchFormat::Ndjson)]));
     let per_item = section.optional(report, "results", |field| choice(field, &[("per-item", true), ("whole", false)]));
+    let keys = section.optional(report, "keys", |field| choice(field, &[("header", true), ("none", false)])).unwrap_or(true);
     let there = section.is_there();
     section.finish(report);
-    there.then_some(Batch { max, linger, bytes, format: format.unwrap_or(BatchFormat::JsonArray), per_item: per_item.unwrap_or(false) })
+    there.then_some(Batch { max, linger, bytes, format: format.unwrap_or(BatchFormat::JsonArray), per_item: per_item.unwrap_or(false), keys })
 }

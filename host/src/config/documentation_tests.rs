@@ -154,7 +154,7 @@ fn the_defaults_are_those_of_the_code() {
     text(&key("batch.max"), &batch.max.to_string());
     duration(&key("batch.linger"), batch.linger);
     size(&key("batch.bytes"), batch.bytes);
-    assert_eq!((batch.format, batch.per_item), (BatchFormat::JsonArray, false));
+    assert_eq!((batch.format, batch.per_item, batch.keys), (BatchFormat::JsonArray, false, true));
 
     let limits = Limits::default();
     duration("teams.NAME.limits.cpu", limits.cpu);

@@ -291,6 +291,8 @@ pub struct Batch {
     pub format: BatchFormat,
     /// Whether the reply is an array with one result an item.
     pub per_item: bool,
+    /// Whether a header lists the requests' idempotency keys.
+    pub keys: bool,
 }
 
 /// Form of a batch's body.

@@ -55,24 +55,49 @@ pub(super) struct Group {
     full: Notify,
 }
 
-#[derive(Default)]
 struct Content {
     items: Vec<Item>,
     bytes: usize,
+    /// Bytes of the items' keys, as a header lists them.
+    keys: usize,
+}
+
+/// Longest list of keys in a header. Half of what the strictest of the common servers take for all headers together (8 KiB: Tomcat, nginx a line), so that a
+/// credential has room beside it; some 130 keys of 30 bytes.
+const KEYS_MAX: usize = 4 << 10;
+
+/// What stands between two keys.
+const BETWEEN: &[u8] = b", ";
+
+impl Content {
+    fn of(item: Item) -> Content {
+        // Two brackets around all, and one byte of separator an item.
+        let mut content = Content { items: Vec::new(), bytes: 2, keys: 0 };
+        content.push(item);
+        content
+    }
+
+    fn has_room(&self, settings: &config::Batch, item: &Item) -> bool {
+        let keys = if settings.keys { self.keys + item.key.len() + BETWEEN.len() } else { 0 };
+        self.bytes + item.body.len() < settings.bytes && keys <= KEYS_MAX
+    }
+
+    fn push(&mut self, item: Item) {
+        self.bytes += item.body.len() + 1;
+        self.keys += item.key.len() + BETWEEN.len();
+        self.items.push(item);
+    }
 }
 
 impl Gathering {
     /// Adds a request. Gives back the group if it is a new one, whose end the caller then sees to with [`Gathering::gathered`].
     pub(super) fn add(&self, settings: &config::Batch, method: &Method, uri: &Uri, headers: HeaderMap, item: Item) -> Option<Arc<Group>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        // One byte of separator an item, two brackets around all.
-        let bytes = item.body.len() + 1;
         let at = (method.clone(), uri.clone());
         if let Some(group) = open.get(&at) {
             let mut content = group.content.lock().unwrap_or_else(PoisonError::into_inner);
-            if group.headers == headers && content.bytes + bytes <= settings.bytes {
-                content.items.push(item);
-                content.bytes += bytes;
+            if group.headers == headers && content.has_room(settings, &item) {
+                content.push(item);
                 let is_full = content.items.len() >= settings.max;
                 drop(content);
                 if is_full && let Some(group) = open.remove(&at) {
@@ -84,7 +109,7 @@ impl Gathering {
             // It does not fit: that one goes, and this one begins the next.
             group.full.notify_one();
         }
-        let content = Mutex::new(Content { items: vec![item], bytes: bytes + 2 });
+        let content = Mutex::new(Content::of(item));
         let group = Arc::new(Group { method: method.clone(), uri: uri.clone(), headers, content, full: Notify::new() });
         if settings.max > 1 {
             open.insert(at, Arc::clone(&group));
@@ -97,7 +122,7 @@ impl Gathering {
 
     /// A group of this request alone, which goes at once.
     pub(super) fn alone(method: &Method, uri: &Uri, headers: HeaderMap, item: Item) -> Arc<Group> {
-        let content = Mutex::new(Content { bytes: item.body.len() + 3, items: vec![item] });
+        let content = Mutex::new(Content::of(item));
         let group = Group { method: method.clone(), uri: uri.clone(), headers, content, full: Notify::new() };
         group.full.notify_one();
         Arc::new(group)
@@ -191,6 +216,13 @@ pub(super) fn key(items: &[Item]) -> HeaderValue {
     let digest = hasher.finalize();
     let hex: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
     HeaderValue::from_str(&format!("batch/{hex}")).unwrap_or(HeaderValue::from_static("batch"))
+}
+
+/// The idempotency keys of the items, in their order: what a destination can tell a request by, in whichever batch it comes.
+pub(super) fn keys(items: &[Item]) -> Option<HeaderValue> {
+    let keys: Vec<&[u8]> = items.iter().map(|item| item.key.as_bytes()).collect();
+    // What was joined of header values is one.
+    HeaderValue::from_bytes(&keys.join(BETWEEN)).ok()
 }
 
 /// Whether a refusal is about what is in the batch, so that smaller ones may be taken.

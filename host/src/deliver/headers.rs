@@ -12,6 +12,9 @@ const MOST_BYTES: usize = 32 << 10;
 /// Name of the header that makes a repeat recognisable (draft-ietf-httpapi-idempotency-key-header).
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
+/// Name of the header that tells the keys of a batch's requests, in their order.
+pub(super) const IDEMPOTENCY_KEYS: HeaderName = HeaderName::from_static("keyway-idempotency-keys");
+
 /// What every request carries unless a plugin says otherwise.
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("keyway/", env!("CARGO_PKG_VERSION")));
 

@@ -37,6 +37,7 @@ fn policy(random: &mut fastrand::Rng) -> config::Destination {
             format: config::BatchFormat::JsonArray,
             // No results are given here, so such a batch ends with its first success, and is a failure of the destination.
             per_item: random.bool(),
+            keys: random.bool(),
         }),
         ..settings()
     }

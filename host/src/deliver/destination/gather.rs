@@ -66,6 +66,11 @@ impl<W: Wire> Destination<W> {
             let key = batch::key(&items);
             let mut headers = group.headers(settings.format);
             headers.insert(headers::IDEMPOTENCY_KEY, key.clone());
+            if settings.keys
+                && let Some(keys) = batch::keys(&items)
+            {
+                headers.insert(headers::IDEMPOTENCY_KEYS, keys);
+            }
             let body = batch::join(settings.format, &items);
             let prepared = Prepared {
                 method: group.method.clone(),

@@ -23,12 +23,16 @@ pub(super) struct Script {
     answer: Box<dyn Fn(usize, String) -> Answering + Send + Sync>,
     pub(super) sent: Mutex<Vec<(Duration, String)>>,
     bodies: Mutex<Vec<(String, String)>>,
+    /// What the header of the keys said of each request.
+    keys: Mutex<Vec<Option<String>>>,
 }
 
 impl Wire for Arc<Script> {
     async fn send(&self, request: http::Request<Full<Bytes>>) -> Result<Answer, Fault> {
         let path = request.uri().path().to_owned();
         let key = request.headers()[headers::IDEMPOTENCY_KEY].to_str().unwrap().to_owned();
+        let keys = request.headers().get(headers::IDEMPOTENCY_KEYS).map(|keys| keys.to_str().unwrap().to_owned());
+        self.keys.lock().unwrap().push(keys);
         let body = request.into_body().collect().await.unwrap().to_bytes();
         self.bodies.lock().unwrap().push((key, String::from_utf8(body.to_vec()).unwrap()));
         let number = {
@@ -50,6 +54,7 @@ impl Script {
             answer: Box::new(move |number, path| Box::pin(answer(number, path))),
             sent: Mutex::default(),
             bodies: Mutex::default(),
+            keys: Mutex::default(),
         })
     }
 
@@ -454,7 +459,7 @@ async fn what_is_cancelled_leaves_nothing_behind() {
 }
 
 fn batch(max: usize) -> config::Batch {
-    config::Batch { max, linger: Duration::from_millis(20), bytes: 1 << 20, format: config::BatchFormat::JsonArray, per_item: false }
+    config::Batch { max, linger: Duration::from_millis(20), bytes: 1 << 20, format: config::BatchFormat::JsonArray, per_item: false, keys: true }
 }
 
 /// Each has a result of its own.
@@ -571,6 +576,7 @@ async fn a_bad_item_is_found_by_halving() {
         answer: Box::new(|_, _| Box::pin(async { reply(200, &[]) })),
         sent: Mutex::default(),
         bodies: Mutex::default(),
+        keys: Mutex::default(),
     });
     /// Refuses every batch with a 5 in it.
     struct Picky(Arc<Script>);
@@ -637,6 +643,48 @@ async fn what_was_tried_in_a_batch_keeps_its_attempts_and_uses_up_nobody_elses()
     let mut expected = vec!["[0,1]"; 2];
     expected.extend(["[0]"; 6]);
     assert_eq!(bodies(&script), expected);
+}
+
+/// The keys that came with each request, as a destination would read them.
+fn keys(script: &Script) -> Vec<Vec<String>> {
+    let keys = script.keys.lock().unwrap();
+    keys.iter().map(|keys| keys.as_deref().unwrap_or_default().split(", ").map(str::to_owned).collect()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_keeps_its_key_in_whichever_batch_it_comes() {
+    let script = Script::new(async |number, _| match number {
+        0 => reply_body("[503, 200, 503]"),
+        1 => reply(401, &[]),
+        _ => reply_body("[200]"),
+    });
+    let destination = over(&script, &config::Destination { batch: Some(per_item(3)), ..settings() });
+    let items = items(3);
+    let ended = send_all(&destination, &items).await;
+    assert!(matches!(ended[..], [Delivery::Held(_), Delivery::Done(_), Delivery::Held(_)]), "{ended:?}");
+    recovered(&destination).await;
+    assert!(matches!(send_all(&destination, &items[..1]).await[..], [Delivery::Done(_)]));
+    assert_eq!(bodies(&script), ["[0,1,2]", "[0,2]", "[0]"]);
+    assert_eq!(keys(&script), [vec!["key-0", "key-1", "key-2"], vec!["key-0", "key-2"], vec!["key-0"]]);
+    assert_eq!(script.bodies.lock().unwrap()[2].0, "key-0", "one alone has its own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_list_of_keys_is_bounded_and_complete() {
+    let long = |count: usize| -> Vec<_> { (0..count).map(|number| (post("/bulk", "1"), format!("{number:0>98}"))).collect() };
+    let script = Script::new(async |_, _| reply(200, &[]));
+    let destination = over(&script, &config::Destination { batch: Some(batch(100)), ..settings() });
+    let items = long(100);
+    send_all(&destination, &items).await;
+    let listed = keys(&script);
+    // A hundred bytes each, so forty fit into 4 KiB.
+    assert_eq!(listed.iter().map(Vec::len).collect::<Vec<_>>(), [40, 40, 20]);
+    assert_eq!(listed.concat(), items.iter().map(|(_, key)| key.clone()).collect::<Vec<_>>());
+
+    let script = Script::new(async |_, _| reply(200, &[]));
+    let destination = over(&script, &config::Destination { batch: Some(config::Batch { keys: false, ..batch(100) }), ..settings() });
+    send_all(&destination, &items).await;
+    assert_eq!(*script.keys.lock().unwrap(), [None]);
 }
 
 #[tokio::test(start_paused = true)]

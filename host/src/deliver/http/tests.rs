@@ -218,6 +218,7 @@ async fn the_cap_has_room_for_the_results_of_a_batch() {
         bytes: 1 << 20,
         format: crate::config::BatchFormat::JsonArray,
         per_item: true,
+        keys: true,
     };
     let http = http(crate::config::Destination { batch: Some(batch), ..destination(&server.url()) });
     for taken in [true, false] {
