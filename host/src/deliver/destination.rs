@@ -303,15 +303,19 @@ impl<W: Wire> Destination<W> {
             }
             Last::Bare(missing) if missing.refused => (Wish::Hold, Ended::CredentialRefused),
             // The issuer of tokens is not the destination, and records are not given up because of it.
-            Last::Bare(_) => (Wish::Again(None), Ended::Lost),
-            Last::Failed(fault) => {
-                // Nothing that the request says can keep a connection from being made, so a probe that finds none is not held against it.
-                if permit.is_probe() && matches!(fault, Fault::NoConnection(_)) {
-                    past.attempts -= sent;
-                }
-                (Wish::Again(None), if matches!(fault, Fault::Broken(_)) { Ended::Lost } else { Ended::Silent })
-            }
+            Last::Bare(_) | Last::Failed(Fault::Broken(_)) => (Wish::Again(None), Ended::Lost),
+            Last::Failed(_) => (Wish::Again(None), Ended::Silent),
         };
+        let wish = match wish {
+            // A probe that fails says how the destination stands, and nothing of the request.
+            Wish::Again(_) if permit.is_probe() && !matches!(ended, Ended::Answered(_)) => Wish::Hold,
+            wish => wish,
+        };
+        if matches!(wish, Wish::Hold) {
+            // An outage uses up no attempts, however long it is. The held lanes take turns at being the probe, so a record that makes its destination
+            // fail does not keep it closed to the others; and while it is open to them, its attempts count.
+            past.attempts -= sent;
+        }
         if !matches!(ended, Ended::Accepted(_) | Ended::Answered(Some(_))) {
             self.gate.failed(last.text());
         }

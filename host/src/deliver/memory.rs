@@ -1,7 +1,7 @@
 //! What is remembered of requests that were turned away after they had been tried.
 //!
-//! A held record comes back as a new request. If its attempts began anew each time, a record that makes its destination fail would be a probe for
-//! ever, and the breaker would never close behind it. So the attempts are kept, by the request's idempotency key, until it ends.
+//! A held record comes back as a new request. If its attempts began anew each time, a record that makes its destination fail would open the breaker for
+//! ever, each time that it closed for others. So the attempts are kept, by the request's idempotency key, until it ends.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;

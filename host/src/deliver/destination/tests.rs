@@ -92,7 +92,7 @@ pub(super) async fn send(destination: &Arc<Destination<Arc<Script>>>, key: &str)
 }
 
 /// Waits for the recovery of one destination, as `Http::recovered` does for all.
-pub(super) async fn recovered(destination: &Destination<Arc<Script>>) -> usize {
+pub(super) async fn recovered<W: Wire>(destination: &Destination<W>) -> usize {
     loop {
         match destination.gate().recover() {
             Recovery::Ready(count) => return count,
@@ -348,36 +348,100 @@ async fn one_forbidden_record_does_not_hold_the_others() {
     others.await.unwrap();
 }
 
+/// Takes requests through a destination as the loop does: those that are held come back when they are called, the longest-held first. Gives their ends.
+async fn carry_all(destination: &Arc<Destination<Arc<Script>>>, keys: &[&str]) -> BTreeMap<String, Delivery> {
+    let mut ended = BTreeMap::new();
+    let mut coming: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+    let mut held = std::collections::VecDeque::new();
+    while ended.len() < keys.len() {
+        let all = join_all(coming.iter().map(|key| send(destination, key))).await;
+        for (key, delivery) in coming.drain(..).zip(all) {
+            match delivery {
+                Delivery::Held(_) => held.push_back(key),
+                delivery => drop(ended.insert(key, delivery)),
+            }
+        }
+        if !held.is_empty() {
+            let count = recovered(destination).await.min(held.len());
+            coming.extend(held.drain(..count));
+        }
+    }
+    ended
+}
+
+const QUICK_BREAKER: Breaker = Breaker { failure_ratio: 0.5, minimum: 2, window: Duration::from_secs(10), open_for: Duration::from_secs(5) };
+
 #[tokio::test(start_paused = true)]
-async fn a_record_that_breaks_its_destination_does_not_stay_the_probe() {
+async fn an_outage_uses_up_no_attempts_however_long_it_is() {
+    let hour = Duration::from_secs(3600);
+    for answer in [
+        || reply(500, &[]),
+        || reply(503, &[("retry-after", "7")]),
+        || reply(429, &[]),
+        || Err(Fault::NoConnection("refused".to_owned())),
+        || Err(Fault::Timeout("no reply".to_owned())),
+        || Err(Fault::Broken("reset".to_owned())),
+    ] as [fn() -> Result<Answer, Fault>; 6]
+    {
+        let start = Instant::now();
+        let script = Script::new(move |_, _| async move { if start.elapsed() < hour { answer() } else { reply(200, &[]) } });
+        let destination = over(&script, &config::Destination { breaker: QUICK_BREAKER, ..settings() });
+        let ended = carry_all(&destination, &["a", "b", "c"]).await;
+        assert!(ended.values().all(|ended| matches!(ended, Delivery::Done(reply) if reply.attempts < 8)), "{ended:?}");
+        assert!(script.count() > 8 * 3, "{} probes", script.count());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_credential_uses_up_no_attempts() {
+    // Refused for so long that the probes are more than the attempts; then one is taken, and the other meets one more failure.
+    let status = |number| if number < 20 { 401 } else { 503 };
+    let script = Script::new(move |number, _| async move { reply(if number == 20 || number > 21 { 200 } else { status(number) }, &[]) });
+    let destination = over(&script, &settings());
+    let ended = carry_all(&destination, &["a", "b"]).await;
+    assert!(ended.values().all(|ended| matches!(ended, Delivery::Done(_))), "{ended:?}");
+    assert_eq!(script.count(), 23);
+}
+
+/// Takes a bad request through a destination as the loop does, with a good one beside it at any time. Gives how the bad one ended, and what its
+/// good ones had to wait at most.
+async fn beside_good_ones<W: Wire>(destination: &Arc<Destination<W>>, (bad, key): &(Request, String)) -> (FailedRequest, Duration) {
+    let mut held = std::collections::VecDeque::from([(bad.clone(), key.clone(), Instant::now())]);
+    let (mut good, mut longest) = (0, Duration::ZERO);
+    loop {
+        if held.len() < 2 {
+            good += 1;
+            assert!(good < 50, "{:?}", destination.status());
+            // Of the same kind, so that they could be gathered.
+            held.push_back((post("/bulk", &format!("9{good}")), format!("good-{good}"), Instant::now()));
+        }
+        let count = if destination.status().held == 0 { held.len() } else { recovered(destination).await.min(held.len()) };
+        let coming: Vec<_> = held.drain(..count).collect();
+        let all = join_all(coming.iter().map(|(request, key, _)| destination.deliver(request, stamp(key)))).await;
+        for (one, delivery) in coming.into_iter().zip(all) {
+            match delivery {
+                Delivery::Held(_) => held.push_back(one),
+                Delivery::Done(_) => {
+                    assert_ne!(one.1, *key);
+                    longest = longest.max(one.2.elapsed());
+                }
+                Delivery::Exhausted { request, .. } if one.1 == *key => return (request, longest),
+                other => panic!("{}: {other:?}", one.1),
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_breaks_its_destination_neither_keeps_it_closed_nor_lives_for_ever() {
     let script = Script::new(|_, path: String| {
         let poison = path.contains("poison");
         async move { reply(if poison { 500 } else { 200 }, &[]) }
     });
-    let breaker = Breaker { failure_ratio: 0.5, minimum: 2, window: Duration::from_secs(10), open_for: Duration::from_secs(5) };
-    let destination = over(&script, &config::Destination { breaker, ..settings() });
-    let mut rounds = 0;
-    let end = loop {
-        match send(&destination, "poison").await {
-            Delivery::Held(_) => rounds += 1,
-            other => break other,
-        }
-        recovered(&destination).await;
-    };
-    let Delivery::Exhausted { request, .. } = end else { panic!("{end:?}") };
-    assert_eq!((request.attempts, script.count()), (8, 8));
-    assert_eq!(rounds, 6, "two attempts before the breaker opened, six probes of which the last is its end");
-}
-
-#[tokio::test(start_paused = true)]
-async fn no_connection_is_not_held_against_a_probe() {
-    let script = Script::new(async |number, _| if number < 40 { Err(Fault::NoConnection("refused".to_owned())) } else { reply(200, &[]) });
-    let breaker = Breaker { failure_ratio: 0.5, minimum: 2, window: Duration::from_secs(10), open_for: Duration::from_secs(5) };
-    let destination = over(&script, &config::Destination { breaker, ..settings() });
-    while let Delivery::Held(_) = send(&destination, "a").await {
-        recovered(&destination).await;
-    }
-    assert_eq!(script.count(), 41);
+    let destination = over(&script, &config::Destination { breaker: QUICK_BREAKER, ..settings() });
+    let (ended, longest) = beside_good_ones(&destination, &(post("/poison", "{}"), "poison".to_owned())).await;
+    assert_eq!(ended.attempts, 8, "those of the probes aside");
+    assert!(longest <= Duration::from_secs(11), "a good one waited for {longest:?}, which is more than two turns of the probe");
 }
 
 #[tokio::test(start_paused = true)]
@@ -623,26 +687,34 @@ async fn a_batch_that_is_held_is_called_back_whole() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_tried_in_a_batch_keeps_its_attempts_and_uses_up_nobody_elses() {
-    let script = Script::new(async |_, _| reply(500, &[]));
-    let breaker = Breaker { failure_ratio: 0.5, minimum: 2, window: Duration::from_secs(10), open_for: Duration::from_secs(5) };
-    let destination = over(&script, &config::Destination { batch: Some(batch(2)), breaker, ..settings() });
-    let first = items(2);
-    assert!(send_all(&destination, &first).await.iter().all(|ended| matches!(ended, Delivery::Held(_))));
-    let mut ended = None;
-    for fresh in 10..30 {
-        recovered(&destination).await;
-        let both = [first[0].clone(), (post("/bulk", &fresh.to_string()), format!("key-{fresh}"))];
-        let mut all = send_all(&destination, &both).await;
-        assert!(matches!(all.pop(), Some(Delivery::Held(_))), "one that was not tried is not given up");
-        if let Some(Delivery::Exhausted { request, .. }) = all.pop() {
-            ended = Some(request.attempts);
-            break;
+    let script = Arc::new(Script {
+        start: Instant::now(),
+        answer: Box::new(|_, _| Box::pin(async { reply(200, &[]) })),
+        sent: Mutex::default(),
+        bodies: Mutex::default(),
+        keys: Mutex::default(),
+    });
+    /// Breaks at every batch with a 0 alone in it or at its beginning.
+    struct Broken(Arc<Script>);
+    impl Wire for Broken {
+        async fn send(&self, request: http::Request<Full<Bytes>>) -> Result<Answer, Fault> {
+            Wire::send(&self.0, request).await.unwrap();
+            let body = self.0.bodies.lock().unwrap().last().unwrap().1.clone();
+            reply(if body.starts_with("[0") { 500 } else { 200 }, &[])
         }
     }
-    assert_eq!(ended, Some(8));
-    let mut expected = vec!["[0,1]"; 2];
-    expected.extend(["[0]"; 6]);
-    assert_eq!(bodies(&script), expected);
+    let settings = config::Destination { batch: Some(batch(2)), breaker: QUICK_BREAKER, ..settings() };
+    let destination = Arc::new(Destination::over(Broken(Arc::clone(&script)), &settings, Arc::new(Common::new(1)), Metrics::new()).unwrap());
+    let first = items(2);
+    let both = join_all(first.iter().map(|(request, key)| destination.deliver(request, stamp(key)))).await;
+    assert!(both.iter().all(|ended| matches!(ended, Delivery::Held(_))), "the breaker has opened");
+    // It comes back under the same key, beside fresh ones that it could be gathered with.
+    let (ended, _) = beside_good_ones(&destination, &first[0]).await;
+    assert_eq!(ended.attempts, 8);
+    let bodies = bodies(&script);
+    assert_eq!(bodies[..2], ["[0,1]", "[0,1]"]);
+    assert!(bodies[2..].iter().all(|body| !body.contains(',')), "{bodies:?}");
+    assert!(bodies[2..].iter().any(|body| body != "[0]"), "{bodies:?}");
 }
 
 /// The keys that came with each request, as a destination would read them.
