@@ -238,6 +238,10 @@ pub(crate) fn request(destination: &str, path: &str) -> Request {
 pub(crate) enum Mood {
     /// Answers this after so long.
     Answers(u16, Duration),
+    /// Answers this time and again, until the attempts are used up.
+    Exhausts(u16),
+    /// Answers with success, and nobody knows what that means.
+    Unclear,
     /// Is down: whoever comes is held.
     Down,
     /// Never answers.
@@ -266,13 +270,23 @@ impl Deliver for Destinations {
         match self.mood_of(&request.destination) {
             Mood::Down => Delivery::Held(request.destination.as_str().into()),
             Mood::Hangs => std::future::pending().await,
+            Mood::Exhausts(status) => Delivery::Exhausted {
+                detail: "used up".into(),
+                reply: Some(answer(status)),
+                request: FailedRequest { index: stamp.index, ..FailedRequest::default() },
+            },
+            Mood::Unclear => Delivery::Unclear {
+                detail: "unclear".into(),
+                reply: answer(200),
+                request: FailedRequest { index: stamp.index, ..FailedRequest::default() },
+            },
             Mood::Answers(status, latency) => {
                 // A sleep of no time still waits for the timer, which comes only when nothing else can run.
                 if !latency.is_zero() {
                     tokio::time::sleep(latency).await;
                 }
                 self.sent.lock().unwrap().push((stamp.idempotency_key.to_owned(), request.path.clone()));
-                let reply = Reply { status, headers: Vec::new(), body: Bytes::new(), cut: false, attempts: 1 };
+                let reply = answer(status);
                 match status {
                     200..300 => Delivery::Done(reply),
                     _ => Delivery::Refused { reply, request: FailedRequest { index: stamp.index, ..FailedRequest::default() } },
@@ -289,6 +303,10 @@ impl Deliver for Destinations {
     fn room(&self, destination: &str) -> usize {
         if self.mood_of(destination) == Mood::Down { 0 } else { usize::MAX }
     }
+}
+
+fn answer(status: u16) -> Reply {
+    Reply { status, headers: Vec::new(), body: Bytes::new(), cut: false, attempts: 1 }
 }
 
 /// Commits to a fake broker, and keeps what was given up.

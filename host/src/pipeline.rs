@@ -68,31 +68,45 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
     pub async fn handle(&self, job: &mut Job) -> Outcome {
         // First, so that a record that finds nobody found nobody among all there are.
         let incomplete = self.routes.is_incomplete();
-        let plugin = self.route(&job.record);
+        let Job { record, behind, progress, .. } = job;
+        let record: &Record = record;
+        let message = unframe(record, self.policy.framing);
+        let key = self.key(record, &message);
+        let plugin = self.routes.find(key.as_deref());
         let outcome = match &plugin {
-            Some(plugin) => self.handle_by(plugin, &job.record, job.behind, &mut job.progress).await,
+            Some(plugin) => self.handle_by(plugin, record, &message, *behind, progress).await,
             None if incomplete => Outcome::Held(Cause::Unrouted),
-            None => match AssertUnwindSafe(self.unrouted(&job.record)).catch_unwind().await {
+            None => match AssertUnwindSafe(self.unrouted(record, key.as_deref())).catch_unwind().await {
                 Ok(outcome) => outcome,
-                Err(panic) => self.give_up(&job.record, &host_panicked(&job.record, &*panic), None).await,
+                Err(panic) => self.give_up(record, &host_panicked(record, &*panic), None).await,
             },
         };
         self.metrics.record_done(plugin.as_ref().map(|plugin| plugin.name.as_str()), &outcome, job.arrived.elapsed());
         outcome
     }
 
-    fn route(&self, record: &Record) -> Option<Arc<Plugin<T::Code>>> {
-        self.routes.find(route::key(record, &self.policy.route_by).as_deref())
+    /// What a record is routed by. An event's attributes may stand in its payload; a record that is not framed as it should be still has a key and headers.
+    fn key<'r>(&self, record: &'r Record, message: &'r Result<Cow<'_, Record>, Failure>) -> Option<Cow<'r, str>> {
+        route::key(message.as_deref().unwrap_or(record), &self.policy.route_by)
     }
 
     /// Whether a record waits for other routes, as they are now.
     pub fn waits_for_routes(&self, record: &Record) -> bool {
-        (self.routes.is_incomplete() || self.policy.unrouted == Unrouted::Hold) && self.route(record).is_none()
+        let message = unframe(record, self.policy.framing);
+        let found = self.routes.find(self.key(record, &message).as_deref());
+        (self.routes.is_incomplete() || self.policy.unrouted == Unrouted::Hold) && found.is_none()
     }
 
-    async fn handle_by(&self, plugin: &Plugin<T::Code>, record: &Record, behind: usize, progress: &mut Option<Box<Progress>>) -> Outcome {
+    async fn handle_by(
+        &self,
+        plugin: &Plugin<T::Code>,
+        record: &Record,
+        message: &Result<Cow<'_, Record>, Failure>,
+        behind: usize,
+        progress: &mut Option<Box<Progress>>,
+    ) -> Outcome {
         // A panic here is a defect of the host. It must not cost the record, and the host must not stop at the same record for ever.
-        let ended = match AssertUnwindSafe(self.carry_out(plugin, record, behind, progress)).catch_unwind().await {
+        let ended = match AssertUnwindSafe(self.carry_out(plugin, record, message, behind, progress)).catch_unwind().await {
             Ok(ended) => ended,
             Err(panic) => Err(host_panicked(record, &*panic)),
         };
@@ -119,20 +133,21 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
         &self,
         plugin: &Plugin<T::Code>,
         record: &Record,
+        message: &Result<Cow<'_, Record>, Failure>,
         behind: usize,
         progress: &mut Option<Box<Progress>>,
     ) -> Result<Outcome, Failure> {
         if self.transform.is_busy(plugin) {
             return Ok(Outcome::Held(Cause::Busy(plugin.name.shared())));
         }
-        let message = unframe(record, self.policy.framing)?;
-        match self.transform.transform(plugin, &message).await? {
+        let message = message.as_deref().map_err(Failure::clone)?;
+        match self.transform.transform(plugin, message).await? {
             Verdict::Skip(why) => {
                 tracing::debug!(%record, plugin = %plugin.name, "skipped: {why}");
                 Ok(Outcome::Skipped)
             }
             Verdict::Reject(why) => Err(Failure::new(Reason::Rejected, why)),
-            Verdict::Send(requests) if plugin.sees_replies => self.converse(plugin, record, behind, &message, requests).await,
+            Verdict::Send(requests) if plugin.sees_replies => self.converse(plugin, record, behind, message, requests).await,
             Verdict::Send(requests) => self.deliver_in_order(plugin, record, behind, &requests, progress).await,
         }
     }
@@ -234,13 +249,13 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
         Err(Failure::new(Reason::Output, format!("asked for more than {ROUNDS_MAX} rounds of requests")))
     }
 
-    async fn unrouted(&self, record: &Record) -> Outcome {
+    async fn unrouted(&self, record: &Record, key: Option<&str>) -> Outcome {
         match self.policy.unrouted {
             Unrouted::Skip => Outcome::Skipped,
             Unrouted::Hold => Outcome::Held(Cause::Unrouted),
             Unrouted::DeadLetter => {
                 self.metrics.failure(None, Reason::Unrouted);
-                let detail = match route::key(record, &self.policy.route_by) {
+                let detail = match key {
                     Some(key) => format!("no plugin claims the key `{}`", key.escape_debug()),
                     None => "the record has no key that is UTF-8, and no plugin claims `*`".to_owned(),
                 };

@@ -32,6 +32,11 @@ fn send_two(_: &Record) -> Result<Verdict, Failure> {
     Ok(Verdict::Send(vec![request("a", "/1"), request("b", "/2")]))
 }
 
+/// It sees the replies: done, unless one is a 500.
+fn sees_replies(plugin: Plugin<Code>) -> Plugin<Code> {
+    Plugin { sees_replies: true, ..plugin }
+}
+
 fn paths(destinations: &Destinations) -> Vec<String> {
     destinations.sent.lock().unwrap().iter().map(|(_, path)| path.clone()).collect()
 }
@@ -78,4 +83,77 @@ async fn what_was_delivered_is_not_sent_again_by_a_redrive_however_often_it_take
     // Another version may make other requests.
     assert_eq!(pipeline.handle(&mut redriven(&pipeline, "2")).await, Outcome::Delivered);
     assert_eq!(paths(&destinations)[4..], ["/1", "/2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_sees_replies_has_delivered_nothing_until_it_says_so() {
+    let destinations: Arc<Destinations> = Arc::default();
+    let pipeline = over(&destinations, sees_replies(plugin("1", send_two)));
+    for (mood, reason) in [(Mood::Exhausts(503), Reason::Exhausted), (Mood::Unclear, Reason::Refused)] {
+        destinations.mood("b", mood);
+        assert_eq!(pipeline.handle(&mut job(record(1, 0, "k"))).await, Outcome::DeadLettered(reason));
+        let letter = pipeline.settle.letters.lock().unwrap().pop().unwrap();
+        assert_eq!((letter.request, letter.delivered), (Some(1), 0), "{mood:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_reply_to_each_request_is_kept_however_it_ended() {
+    for conversing in [false, true] {
+        for (mood, status) in
+            [(Mood::Answers(201, Duration::ZERO), 201), (Mood::Answers(404, Duration::ZERO), 404), (Mood::Exhausts(503), 503), (Mood::Unclear, 200)]
+        {
+            let destinations: Arc<Destinations> = Arc::default();
+            destinations.mood("b", mood);
+            let mut pipeline = over(&destinations, Plugin { sees_replies: conversing, ..plugin("1", send_two) });
+            pipeline.policy.keep_replies = true;
+            pipeline.handle(&mut job(record(1, 0, "k"))).await;
+            assert_eq!(*pipeline.settle.replies.lock().unwrap(), [(0, 200), (1, status)], "{mood:?}");
+        }
+    }
+}
+
+/// A record as a producer with a schema registry writes it.
+fn framed(payload: &[u8]) -> Record {
+    let payload = [&[0, 0, 0, 0, 7], payload].concat();
+    Record { payload: Some(payload.into()), ..record(1, 0, "k") }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_frame_is_taken_off_before_a_plugin_sees_the_payload() {
+    let destinations: Arc<Destinations> = Arc::default();
+    let echo: Code = |record| {
+        let path = record.payload.as_ref().map_or("none".into(), |payload| String::from_utf8_lossy(payload));
+        Ok(Verdict::Send(vec![request("a", &format!("/{path}"))]))
+    };
+    let mut pipeline = over(&destinations, plugin("1", echo));
+    pipeline.policy.framing = Framing::ConfluentJson;
+    for record in [framed(b"{}"), framed(b""), Record { payload: None, ..record(1, 0, "k") }] {
+        assert_eq!(pipeline.handle(&mut job(record)).await, Outcome::Delivered);
+    }
+    assert_eq!(paths(&destinations), ["/{}", "/", "/none"]);
+    // Too short, or with another first byte.
+    for payload in [&b"\0\0\0\0"[..], b"", b"{\"a\":1}"] {
+        let bare = Record { payload: Some(payload.to_vec().into()), ..record(1, 0, "k") };
+        assert_eq!(pipeline.handle(&mut job(bare)).await, Outcome::DeadLettered(Reason::Malformed));
+    }
+    pipeline.policy.framing = Framing::None;
+    assert_eq!(pipeline.handle(&mut job(framed(b"{}"))).await, Outcome::Delivered);
+    assert_eq!(paths(&destinations)[3], "/\0\0\0\0\u{7}{}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_s_attributes_are_found_within_the_frame() {
+    let destinations: Arc<Destinations> = Arc::default();
+    let mut pipeline = over(&destinations, Plugin { keys: vec!["order.*".parse().unwrap()], ..plugin("1", |_| Ok(Verdict::Skip("seen".into()))) });
+    pipeline.policy.framing = Framing::ConfluentJson;
+    pipeline.policy.route_by = RouteBy::CloudEvent("type".into());
+    let headers = vec![("content-type".to_owned(), "application/cloudevents+json".into())];
+    let event = Record { headers, ..framed(br#"{"type":"order.created"}"#) };
+    assert_eq!(pipeline.handle(&mut job(event.clone())).await, Outcome::Skipped);
+    let other = Record { payload: framed(br#"{"type":"refund.created"}"#).payload, ..event.clone() };
+    assert_eq!(pipeline.handle(&mut job(other)).await, Outcome::DeadLettered(Reason::Unrouted));
+    // Without the frame it is malformed, if it has a route at all: in binary mode the attribute is in a header.
+    let binary = Record { headers: vec![("ce_type".to_owned(), "order.created".into())], payload: Some("{}".into()), ..event };
+    assert_eq!(pipeline.handle(&mut job(binary)).await, Outcome::DeadLettered(Reason::Malformed));
 }

@@ -6,9 +6,9 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::*;
-use crate::fakes::{Broker, Host, Mood, record, send_one, serve};
+use crate::fakes::{Broker, Host, Mood, pipeline, plugin, record, send_one, serve};
 use crate::outcome::{Failure, Reason, Verdict};
-use crate::plugin::OnFault;
+use crate::plugin::{OnFault, Plugin};
 
 fn log(keys: &[&str]) -> Broker {
     let broker = Broker::default();
@@ -344,6 +344,26 @@ async fn a_shutdown_may_take_longer_than_a_revoke() {
     host.prompter.say(broker.fetch(2));
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(host.shut_down().await, [0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_without_a_plugin_waits_for_one_if_the_operator_says_so() {
+    let broker = log(&["a:1", "a:1", "b:1"]);
+    let mut pipeline = pipeline(&broker, Arc::default(), send_one);
+    pipeline.policy.unrouted = config::Unrouted::Hold;
+    let only_b = Plugin { keys: vec!["b:*".parse().unwrap()], ..plugin("1", send_one) };
+    assert!(pipeline.routes.serve(&[Arc::new(only_b)]).is_empty());
+    let host = Host::start_as(&broker, 1 << 20, pipeline, config::Lanes::default().drain);
+    host.prompter.say(broker.assigned(1));
+    host.prompter.say(broker.fetch(1));
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!((host.sent(), broker.committed()), (vec![2], Some(0)));
+    assert!(matches!(host.control.status().held[..], [HeldLanes { cause: Cause::Unrouted, lanes: 1 }]));
+    // The next plugin takes what has waited, in its order.
+    serve(&host.pipeline.routes, "2", send_one, OnFault::DeadLetter, false);
+    host.until_committed(3).await;
+    assert!(host.pipeline.settle.dead.lock().unwrap().is_empty());
+    assert_eq!(host.shut_down().await, [2, 0, 1]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -153,6 +153,34 @@ async fn no_attempt_begins_when_the_time_is_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_attempt_begins_when_the_time_is_up_whatever_it_waited_for() {
+    // For the one permit, which another request has for longer.
+    let script = Script::new(|_, path: String| async move {
+        sleep(Duration::from_secs(if path == "/long" { 400 } else { 0 })).await;
+        reply(if path == "/long" { 200 } else { 500 }, &[])
+    });
+    let destination = over(&script, &config::Destination { concurrency: Concurrency::Fixed(1), ..settings() });
+    let (ended, long) = tokio::join!(
+        async {
+            let ended = send(&destination, "a").await;
+            (ended, script.start.elapsed())
+        },
+        send(&destination, "long")
+    );
+    assert!(matches!(&ended.0, Delivery::Exhausted { request, .. } if request.attempts == 1), "{ended:?}");
+    assert_eq!(ended.1.as_secs(), 300);
+    assert!(matches!(long, Delivery::Done(_)));
+    assert_eq!(script.count(), 2);
+
+    // For the rate.
+    let script = Script::new(async |_, _| reply(500, &[]));
+    let rate = Some(Rate { requests: 1, per: Duration::from_secs(200) });
+    let destination = over(&script, &config::Destination { rate, ..settings() });
+    assert!(matches!(send(&destination, "a").await, Delivery::Exhausted { .. }));
+    assert_eq!((script.millis(), script.start.elapsed().as_secs()), (vec![0, 200_000], 300));
+}
+
+#[tokio::test(start_paused = true)]
 async fn fixed_concurrency_is_kept() {
     let flying = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let most = Arc::new(std::sync::atomic::AtomicUsize::new(0));
