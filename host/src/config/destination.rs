@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use url::Url;
 
 use super::reader::{Field, Section, not_empty};
-use super::{Auth, Batch, BatchFormat, Breaker, Concurrency, Destination, HttpVersions, OnExhausted, Report, Retry, Tls, expand, values};
+use super::{Auth, Batch, BatchFormat, Breaker, Concurrency, Destination, HttpVersions, OnExhausted, Proxy, Report, Retry, Tls, expand, values};
 use crate::policy::{CONCURRENCY_MAX, SecretText};
 
 /// Connection set-up is two or three round trips; past this the host is down, not slow.
@@ -71,7 +71,7 @@ pub(super) fn read(name: &str, field: &Field<'_>, report: &mut Report) -> Option
     let tls = tls(&mut section, report);
     let http = section
         .optional(report, "http", |field| choice(field, &[("auto", HttpVersions::Auto), ("1", HttpVersions::Http1), ("2", HttpVersions::Http2)]));
-    let proxy = report.secretly(|report| section.optional(report, "proxy", absolute_url));
+    let proxy = report.secretly(|report| section.optional(report, "proxy", absolute_url)).map(Proxy);
     let batch = batch(&mut section, report);
     let reply_cap = section.optional(report, "reply_cap", size).unwrap_or(REPLY_CAP);
     section.finish(report);

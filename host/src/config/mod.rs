@@ -23,7 +23,7 @@ pub use file::{examine, load, parse};
 pub use report::{Problem, Report};
 pub use settings::{
     Admin, Auth, Batch, BatchFormat, Breaker, Concurrency, Config, Destination, Failures, Framing, HttpVersions, Kafka, Lanes, OnExhausted, Ordering,
-    Plugins, Rate, Replies, Retry, RouteBy, Tls, Unrouted,
+    Plugins, Proxy, Rate, Replies, Retry, RouteBy, Tls, Unrouted,
 };
 pub use sidecar::parse_sidecar;
 

@@ -1,12 +1,13 @@
 //! The checked configuration: plain data that every stage may take.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use url::Url;
+use url::{Position, Url};
 
 use crate::policy::{Grant, SecretText};
 
@@ -150,7 +151,7 @@ pub struct Destination {
     /// Which versions of HTTP are spoken.
     pub http: HttpVersions,
     /// Forward proxy; never taken from the environment.
-    pub proxy: Option<Url>,
+    pub proxy: Option<Proxy>,
     /// Gathering of requests into one body.
     pub batch: Option<Batch>,
     /// Bytes of a reply's body that are kept; the rest is read and dropped.
@@ -264,6 +265,16 @@ pub struct Tls {
     pub client_certificate: Option<PathBuf>,
     /// PEM file of its key.
     pub client_key: Option<PathBuf>,
+}
+
+/// A forward proxy's URL. A user name and a password may stand in it, so it is never shown whole.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Proxy(pub Url);
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Proxy({}://{})", self.0.scheme(), &self.0[Position::BeforeHost..Position::AfterPort])
+    }
 }
 
 /// Versions of HTTP.

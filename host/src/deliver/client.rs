@@ -22,7 +22,7 @@ use url::{Position, Url};
 use super::dial::{Bounded, Guard, Way};
 use super::watched::Watched;
 use super::{reply, tls};
-use crate::config::{Batch, Concurrency, Destination, HttpVersions, Tls};
+use crate::config::{Batch, Concurrency, Destination, HttpVersions, Proxy, Tls};
 use crate::outcome::Reply;
 
 /// How long an idle connection is kept. Below the 60 s and more after which common servers and balancers close theirs, so that few requests
@@ -39,7 +39,7 @@ pub(super) struct Settings {
     /// Whether the system's authorities are trusted beside `tls.ca`.
     pub(super) trust_system: bool,
     pub(super) http: HttpVersions,
-    pub(super) proxy: Option<Url>,
+    pub(super) proxy: Option<Proxy>,
     pub(super) idle_connections: usize,
     pub(super) reply_cap: usize,
 }
@@ -149,7 +149,7 @@ fn pool(settings: &Settings) -> Result<Pool, String> {
             Guard::check_literal(settings.url.host_str().unwrap_or_default())?;
             Way::Direct(guard)
         }
-        Some(proxy) => Way::Proxied(tunnel(proxy, guard)?),
+        Some(Proxy(url)) => Way::Proxied(tunnel(url, guard)?),
     };
     // Reading the system's authorities takes milliseconds, so a plain URL goes without.
     let config = if settings.url.scheme() == "https" {

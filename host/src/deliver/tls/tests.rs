@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use super::super::testing::{Server, destination, http, post, stamp, with_body};
 use super::super::{Deliver, Delivery};
 use super::*;
-use crate::config::{Destination, HttpVersions};
+use crate::config::{Destination, HttpVersions, Proxy};
 
 fn file(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/deliver/certificates").join(name)
@@ -196,13 +196,13 @@ async fn through_a_proxy_only_if_told() {
     let server = server(false).await;
     let (address, asked) = proxy().await;
     let mut settings = over_tls(&server, trusting());
-    settings.proxy = Some(format!("http://me:pass%20word@{address}").parse().unwrap());
+    settings.proxy = Some(Proxy(format!("http://me:pass%20word@{address}").parse().unwrap()));
     assert_eq!(send(settings).await.unwrap(), "HTTP/2.0");
     let asked = asked.await.unwrap();
     assert!(asked.starts_with(&format!("CONNECT localhost:{} HTTP/1.1\r\n", server.address.port())), "{asked}");
     assert!(asked.to_ascii_lowercase().contains("proxy-authorization: basic bwu6cgfzcyb3b3jk"), "{asked}");
     let mut settings = over_tls(&server, trusting());
-    settings.proxy = Some("socks5://127.0.0.1:1".parse().unwrap());
+    settings.proxy = Some(Proxy("socks5://127.0.0.1:1".parse().unwrap()));
     let error = super::super::Http::new(&[(Arc::clone(&settings.name), settings)].into(), &crate::observe::Metrics::new()).unwrap_err();
     assert!(error.to_string().contains("socks5"), "{error}");
 }
