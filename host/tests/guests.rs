@@ -217,7 +217,8 @@ async fn a_reply_leads_to_the_next_request() {
         [Exchange { request: requests[0].clone(), reply: Reply { status, headers: Vec::new(), body: body.into(), cut: false, attempts: 1 } }]
     };
 
-    assert_eq!(SANDBOX.on_replies(&plugin, &record, &answered(409, "")).await.unwrap(), Next::Done);
+    let Next::Send(who) = SANDBOX.on_replies(&plugin, &record, &answered(409, "")).await.unwrap() else { panic!("nothing sent") };
+    assert_eq!((who[0].method.as_str(), who[0].path.as_str()), ("GET", "/customers/by-email/ada%40example.org"));
     let Next::Send(further) = SANDBOX.on_replies(&plugin, &record, &answered(201, r#"{"id":41}"#)).await.unwrap() else { panic!("nothing sent") };
     assert_eq!((further[0].method.as_str(), further[0].path.as_str()), ("PUT", "/customers/41/preferences"));
     assert_eq!(further[0].body, Some(Body::Text(r#"{"newsletter":true}"#.to_owned())));

@@ -1,5 +1,7 @@
-//! New customers, to the customer service (`crm`), which gives each an id of its own. The reply's id names where the second request goes. One that is there
-//! already (409) is done.
+//! New customers, to the customer service (`crm`), which gives each an id of its own. The reply's id names where the second request goes.
+//!
+//! The host may stop between the two, and then begins anew. So a customer that is there already (409) is no end: its id is asked for, and the second request
+//! follows all the same.
 
 use keyway_sdk::*;
 use serde::{Deserialize, Serialize};
@@ -19,9 +21,9 @@ struct Customer<'e> {
     email: &'e str,
 }
 
-/// What the service answers.
+/// What the service answers to a creation, and to a question for a customer.
 #[derive(Deserialize)]
-struct Created {
+struct Known {
     id: u64,
 }
 
@@ -36,17 +38,17 @@ fn follow(Json(event): Json<Event>) -> Result<Request, Reject> {
 }
 
 #[on_replies]
-fn created(Json(event): Json<Event>, exchanges: &[Exchange]) -> Result<Next, Reject> {
-    match exchanges {
-        [creation] if creation.status == 409 => Ok(Next::Done),
-        [creation] if creation.is_success() => {
-            let path = format!("/customers/{}/preferences", creation.json::<Created>()?.id);
+fn answered(Json(event): Json<Event>, exchanges: &[Exchange]) -> Result<Next, Reject> {
+    let Some(last) = exchanges.last() else { return Ok(Next::Done) };
+    match (last.request.method.as_str(), last.status) {
+        ("POST", 409) => Ok(Next::send([Request::get("crm", format!("/customers/by-email/{}", segment(&event.email)))])),
+        ("PUT", 200..=299) => Ok(Next::Done),
+        (_, 200..=299) => {
+            let path = format!("/customers/{}/preferences", last.json::<Known>()?.id);
             Ok(Next::send([Request::put("crm", path).json(&Preferences { newsletter: event.newsletter })?]))
         }
-        [_, preferences] if preferences.is_success() => Ok(Next::Done),
-        [.., last] if last.status == 429 || last.status >= 500 => Ok(Next::Retry(None)),
-        [.., last] => Err(Reject::new(format!("the customer service answered {} to {}", last.status, last.request.path))),
-        [] => Ok(Next::Done),
+        (_, 429 | 500..) => Ok(Next::Retry(None)),
+        (_, status) => Err(Reject::new(format!("the customer service answered {status} to {}", last.request.path))),
     }
 }
 
@@ -65,17 +67,27 @@ mod tests {
         Plugin::on_replies(&message("customer:1", EVENT), exchanges)
     }
 
-    #[test]
-    fn the_reply_s_id_leads_on() {
+    fn preferences() -> Request {
         let preferences = Request::put("crm", "/customers/41/preferences").header("content-type", "application/json");
-        let preferences = Request { body: Some(Body::Text(r#"{"newsletter":true}"#.to_owned())), ..preferences };
-        assert_eq!(next(&[creation(201, r#"{"id":41}"#)]), Next::Send(vec![preferences.clone()]));
-        assert_eq!(next(&[creation(201, r#"{"id":41}"#), exchange(preferences, 204, "")]), Next::Done);
+        Request { body: Some(Body::Text(r#"{"newsletter":true}"#.to_owned())), ..preferences }
     }
 
     #[test]
-    fn who_is_there_already_is_done() {
-        assert_eq!(next(&[creation(409, "")]), Next::Done);
+    fn the_reply_s_id_leads_on() {
+        assert_eq!(next(&[creation(201, r#"{"id":41}"#)]), Next::Send(vec![preferences()]));
+        assert_eq!(next(&[creation(201, r#"{"id":41}"#), exchange(preferences(), 204, "")]), Next::Done);
+    }
+
+    /// As after a crash between the two requests: the first one is repeated, and the second is still to come.
+    #[test]
+    fn who_is_there_already_gets_the_second_request_all_the_same() {
+        let who = Request::get("crm", "/customers/by-email/ada%40example.org");
+        assert_eq!(next(&[creation(409, "")]), Next::Send(vec![who.clone()]));
+        let found = exchange(who.clone(), 200, r#"{"id":41}"#);
+        assert_eq!(next(&[creation(409, ""), found.clone()]), Next::Send(vec![preferences()]));
+        assert_eq!(next(&[creation(409, ""), found, exchange(preferences(), 204, "")]), Next::Done);
+        let lost = next(&[creation(409, ""), exchange(who, 404, "")]);
+        assert_eq!(lost, Next::Reject("the customer service answered 404 to /customers/by-email/ada%40example.org".to_owned()));
     }
 
     #[test]
