@@ -25,6 +25,8 @@ pub struct Answer {
     hang: bool,
     headers: Vec<(String, String)>,
     body: Bytes,
+    /// The status of each request of a batch, by its number from 0 over all that came, in place of the body.
+    results: Option<fn(usize) -> u16>,
     /// How often this answer is still given; then it is as if it had never been set.
     left: Option<usize>,
 }
@@ -32,12 +34,17 @@ pub struct Answer {
 impl Answer {
     /// This status at once, without a body.
     pub fn status(status: u16) -> Answer {
-        Answer { status, latency: Duration::ZERO, hang: false, headers: Vec::new(), body: Bytes::new(), left: None }
+        Answer { status, latency: Duration::ZERO, hang: false, headers: Vec::new(), body: Bytes::new(), results: None, left: None }
     }
 
     /// No answer until another one is set for the path; the request is recorded when it comes.
     pub fn hang() -> Answer {
         Answer { hang: true, ..Answer::status(200) }
+    }
+
+    /// A result for each request of a batch, which is an array: the status that the function gives for its number, from 0 over all that came.
+    pub fn results(each: fn(usize) -> u16) -> Answer {
+        Answer { results: Some(each), ..Answer::status(200) }
     }
 
     /// The same, after this time.
@@ -75,6 +82,8 @@ pub struct Seen {
     pub path: String,
     /// The `Idempotency-Key` header.
     pub idempotency_key: Option<String>,
+    /// The keys of a batch's requests, from the `Keyway-Idempotency-Keys` header.
+    pub keys: Option<String>,
     /// The `Content-Type` header.
     pub content_type: Option<String>,
     /// All headers, a line each, by name.
@@ -83,8 +92,33 @@ pub struct Seen {
     pub body: Bytes,
     /// The status that it was or will be answered with; none when it was left hanging.
     pub status: Option<u16>,
+    /// The results of a batch's requests; none where it was not answered by them.
+    pub results: Vec<u16>,
     /// When it had come whole.
     pub at: Instant,
+}
+
+impl Seen {
+    /// The requests of a batch, as if each had come by itself.
+    ///
+    /// # Panics
+    /// When it is no JSON array, or has not one key for each of its elements.
+    pub fn apart(&self) -> Vec<Seen> {
+        let bodies: Vec<&serde_json::value::RawValue> = serde_json::from_slice(&self.body).expect("a JSON array");
+        let keys: Vec<&str> = self.keys.as_deref().expect("the keys of a batch").split(", ").collect();
+        assert_eq!(keys.len(), bodies.len(), "one key for each: {keys:?}");
+        let one = |(at, (key, body)): (usize, (&str, &serde_json::value::RawValue))| Seen {
+            idempotency_key: Some(key.to_owned()),
+            keys: None,
+            // They are about the batch, which may be another one the next time.
+            headers: String::new(),
+            body: body.get().to_owned().into(),
+            status: self.results.get(at).copied(),
+            results: Vec::new(),
+            ..self.clone()
+        };
+        keys.into_iter().zip(bodies).enumerate().map(one).collect()
+    }
 }
 
 /// The server. Stops when it is dropped; what it has recorded may be taken before.
@@ -106,6 +140,8 @@ struct Shared {
     changed: watch::Sender<u64>,
     in_flight: AtomicUsize,
     most_in_flight: AtomicUsize,
+    /// Requests of batches that were given a result.
+    results: AtomicUsize,
 }
 
 impl Destination {
@@ -120,6 +156,7 @@ impl Destination {
             changed: watch::channel(0).0,
             in_flight: AtomicUsize::new(0),
             most_in_flight: AtomicUsize::new(0),
+            results: AtomicUsize::new(0),
         });
         let serving = Arc::clone(&shared);
         // One thread of its own: the tests are plain functions, and the server must not share the runtime of what it measures.
@@ -224,15 +261,18 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let mut changed = shared.changed.subscribe();
-    let mut answer = take_answer(&shared, &path);
+    let body = body.to_bytes();
+    let mut answer = take_answer(&shared, &path, &body);
     {
         let mut seen = shared.seen.lock().expect("not poisoned");
         seen.push(Seen {
             method: head.method.to_string(),
             idempotency_key: header("idempotency-key"),
+            keys: header("keyway-idempotency-keys"),
             content_type: header("content-type"),
             headers: lines(&head.headers),
-            body: body.to_bytes(),
+            body: body.clone(),
+            results: if answer.results.is_some() { serde_json::from_slice(&answer.body).unwrap_or_default() } else { Vec::new() },
             status: (!answer.hang).then_some(answer.status),
             at: Instant::now(),
             path: path.clone(),
@@ -242,7 +282,7 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
     while answer.hang {
         // The sender lives as long as the server, so this only ends by a change.
         let _ = changed.changed().await;
-        answer = take_answer(&shared, &path);
+        answer = take_answer(&shared, &path, &body);
     }
     if !answer.latency.is_zero() {
         tokio::time::sleep(answer.latency).await;
@@ -259,7 +299,7 @@ fn lines(headers: &HeaderMap) -> String {
 }
 
 /// The answer with the longest beginning of this path, of those that are still to be given.
-fn take_answer(shared: &Shared, path: &str) -> Answer {
+fn take_answer(shared: &Shared, path: &str, body: &[u8]) -> Answer {
     let mut answers = shared.answers.lock().expect("not poisoned");
     let longest = answers
         .iter_mut()
@@ -269,7 +309,14 @@ fn take_answer(shared: &Shared, path: &str) -> Answer {
     if let Some(left) = &mut answer.left {
         *left -= 1;
     }
-    answer.clone()
+    let mut answer = answer.clone();
+    if let Some(each) = answer.results {
+        let count = serde_json::from_slice::<Vec<serde_json::Value>>(body).map_or(0, |requests| requests.len());
+        let first = shared.results.fetch_add(count, Ordering::Relaxed);
+        let results: Vec<u16> = (first..first + count).map(each).collect();
+        answer.body = serde_json::to_vec(&results).unwrap_or_default().into();
+    }
+    answer
 }
 
 fn response(answer: &Answer) -> Response<Full<Bytes>> {

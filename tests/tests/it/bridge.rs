@@ -87,7 +87,7 @@ fn of_records_in_flight(seen: &[Seen]) -> usize {
 const WAITS: u32 = u32::MAX;
 
 /// Waits until all that has settled is committed: until the commits, which come 20 times a second, change no more.
-fn await_last_commit(broker: &Broker, group: &str, topic: &str) {
+pub(crate) fn await_last_commit(broker: &Broker, group: &str, topic: &str) {
     let mut last = broker.committed(group, topic);
     let mut same = 0;
     until("commits that change no more", RUN, || {
