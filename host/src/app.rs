@@ -17,7 +17,7 @@ use crate::consume::Kafka;
 use crate::deliver::Http;
 use crate::observe::{Admin, Health, Metrics, Sources, StartError};
 use crate::outcome::{Failure, Verdict};
-use crate::pipeline::{Pipeline, Policy};
+use crate::pipeline::{self, Pipeline, Policy};
 use crate::plugin::Plugin;
 use crate::record::Record;
 use crate::reload::{self, Rehearse, Setup, Watcher};
@@ -191,7 +191,7 @@ async fn serve_watched<T: Transform>(
         unrouted: config.failures.unrouted,
         keep_replies: config.replies.is_some(),
     };
-    let pipeline = Pipeline { routes, transform, deliver, settle, metrics, policy };
+    let pipeline = Pipeline { routes, transform, deliver, settle, metrics, policy, room: pipeline::room() };
     let (run, control) = Run::new(source, Arc::new(pipeline), settings);
     watch(run.source(), control);
     tracing::info!(group = config.kafka.group, topics = ?config.kafka.topics, "running");

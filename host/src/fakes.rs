@@ -14,7 +14,7 @@ use crate::consume::{Assigned, Event, Revoked, Source};
 use crate::deliver::{Deliver, Delivery, Stamp};
 use crate::observe::Metrics;
 use crate::outcome::{Exchange, FailedRequest, Failure, Next, Reason, Reply, Request, Verdict};
-use crate::pipeline::{Pipeline, Policy};
+use crate::pipeline::{self, Pipeline, Policy};
 use crate::plugin::{OnFault, Plugin, PluginName, Tally, Version};
 use crate::policy::{Grant, Limits};
 use crate::record::{Assignment, AssignmentId, Record};
@@ -384,6 +384,7 @@ pub(crate) fn pipeline<D: Deliver>(broker: &Broker, deliver: D, code: fn(&Record
             unrouted: Unrouted::DeadLetter,
             keep_replies: false,
         },
+        room: pipeline::room(),
     };
     serve(&pipeline.routes, "1", code, OnFault::DeadLetter, false);
     pipeline

@@ -11,10 +11,11 @@ use std::collections::hash_map::{Entry, RandomState};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, Hash};
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::config::{self, Ordering};
-use crate::outcome::Cause;
+use crate::outcome::{Cause, Conversation};
 use crate::plugin::Version;
 use crate::policy::{IN_PROGRESS_MAX, Turns};
 use crate::record::{AssignmentId, Position, Record};
@@ -43,12 +44,14 @@ pub struct Job {
 }
 
 /// How far a held record had come, so that what was delivered is not sent again.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Progress {
     /// The version of the plugin that made the requests; another version's are not comparable.
     pub version: Version,
     /// So many of them were delivered.
     pub delivered: u32,
+    /// The replies so far, for a plugin that sees them, with the room that they take.
+    pub conversation: Option<(Conversation, OwnedSemaphorePermit)>,
 }
 
 /// Names a lane while it has records.

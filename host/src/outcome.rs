@@ -97,6 +97,13 @@ pub struct Reply {
     pub attempts: u32,
 }
 
+impl Reply {
+    /// Bytes of all that it carries.
+    pub fn weight(&self) -> usize {
+        self.body.len() + self.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+    }
+}
+
 /// One request of a record with its reply (`exchange` of the contract).
 #[derive(Debug, Clone)]
 pub struct Exchange {
@@ -104,6 +111,37 @@ pub struct Exchange {
     pub request: Request,
     /// The last reply.
     pub reply: Reply,
+}
+
+/// How far a record has come with a plugin that sees replies.
+#[derive(Debug, Clone)]
+pub struct Conversation {
+    /// All exchanges so far.
+    pub exchanges: Vec<Exchange>,
+    /// The round that is being performed.
+    pub round: Vec<Request>,
+    /// Exchanges before this round.
+    pub before: usize,
+    /// Rounds, this one included.
+    pub rounds: u32,
+}
+
+impl Conversation {
+    /// The first round.
+    pub fn new(round: Vec<Request>) -> Conversation {
+        Conversation { exchanges: Vec::new(), round, before: 0, rounds: 1 }
+    }
+
+    /// The next request of the round, if there is one.
+    pub fn due(&self) -> Option<&Request> {
+        self.round.get(self.exchanges.len() - self.before)
+    }
+
+    /// Bytes of all that it carries.
+    pub fn weight(&self) -> usize {
+        let exchanges: usize = self.exchanges.iter().map(|exchange| exchange.request.weight() + exchange.reply.weight()).sum();
+        exchanges + self.round.iter().map(Request::weight).sum::<usize>()
+    }
 }
 
 /// What a plugin wants after it has seen the replies (`next` of the contract).

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use tokio::sync::Semaphore;
 
 use crate::config::{Framing, RouteBy, Unrouted};
 use crate::deliver::{Deliver, Delivery, Stamp};
 use crate::lanes::{Job, Progress};
 use crate::observe::Metrics;
-use crate::outcome::{self, Cause, Exchange, Failure, Next, Outcome, Reason, Request, Verdict};
+use crate::outcome::{self, Cause, Conversation, Exchange, Failure, Next, Outcome, Reason, Request, Verdict};
 use crate::plugin::{OnFault, Plugin};
 use crate::policy;
 use crate::record::Record;
@@ -27,6 +28,10 @@ const ROUNDS_MAX: u32 = 10;
 
 /// Longest pause that a plugin may ask for before a round is repeated; it keeps its key waiting.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Bytes of requests and replies that are kept for held records whose plugins see replies. A quarter of the lanes' default budget: some thousands of short
+/// conversations. A record for which there is no room begins anew, which is right too, but sends again what was answered before.
+const CONVERSATIONS: usize = 16 << 20;
 
 /// Pauses between tries to write a dead letter or a reply while Kafka does not take it.
 const KAFKA_RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -46,6 +51,13 @@ pub struct Pipeline<T: Transform, D, S> {
     pub metrics: Arc<Metrics>,
     /// What the operator decided.
     pub policy: Policy,
+    /// Room for what is kept of held records, see [`room`].
+    pub room: Arc<Semaphore>,
+}
+
+/// The room for a pipeline.
+pub fn room() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(CONVERSATIONS))
 }
 
 /// What the operator decided about records in general.
@@ -147,7 +159,7 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
                 Ok(Outcome::Skipped)
             }
             Verdict::Reject(why) => Err(Failure::new(Reason::Rejected, why)),
-            Verdict::Send(requests) if plugin.sees_replies => self.converse(plugin, record, behind, message, requests).await,
+            Verdict::Send(requests) if plugin.sees_replies => self.converse(plugin, record, behind, message, requests, progress).await,
             Verdict::Send(requests) => self.deliver_in_order(plugin, record, behind, &requests, progress).await,
         }
     }
@@ -171,7 +183,7 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
                     continue;
                 }
                 Delivery::Held(destination) => {
-                    *progress = Some(Box::new(Progress { version: plugin.version.clone(), delivered: index }));
+                    *progress = Some(Box::new(Progress { version: plugin.version.clone(), delivered: index, conversation: None }));
                     return Ok(Outcome::Held(Cause::Destination(destination)));
                 }
                 Delivery::Refused { reply, request: failed } => {
@@ -199,7 +211,8 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
 
     /// Performs rounds of requests for a plugin that looks at the replies, until it says what became of the record.
     ///
-    /// Should the record be held in between, it begins anew afterwards: the replies so far are gone, and the keys of the requests are the same.
+    /// What was answered before the record was held is not sent again, as long as there is room to keep the replies. After a crash it begins anew: the keys of the
+    /// requests are the same.
     async fn converse(
         &self,
         plugin: &Plugin<T::Code>,
@@ -207,25 +220,29 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
         behind: usize,
         message: &Record,
         first: Vec<Request>,
+        progress: &mut Option<Box<Progress>>,
     ) -> Result<Outcome, Failure> {
-        let mut exchanges: Vec<Exchange> = Vec::new();
-        let mut round = first;
-        for rounds in 1..=ROUNDS_MAX {
-            policy::check_requests(&plugin.grant, &plugin.limits, &round)?;
-            let before = exchanges.len();
-            for request in &round {
-                let index = exchanges.len() as u32;
+        let before = progress.take().filter(|progress| progress.version == plugin.version).and_then(|progress| progress.conversation);
+        let mut talk = before.map_or_else(|| Conversation::new(first), |(talk, _room)| talk);
+        while talk.rounds <= ROUNDS_MAX {
+            policy::check_requests(&plugin.grant, &plugin.limits, &talk.round)?;
+            while let Some(request) = talk.due() {
+                let index = talk.exchanges.len() as u32;
                 match self.send(record, behind, index, request).await {
                     Delivery::Done(reply) | Delivery::Refused { reply, .. } => {
                         self.keep_reply(record, index, request, &reply).await;
-                        exchanges.push(Exchange { request: request.clone(), reply });
+                        let request = request.clone();
+                        talk.exchanges.push(Exchange { request, reply });
                     }
                     // It says nothing that a plugin could go by.
                     Delivery::Unclear { detail, reply, request: failed } => {
                         self.keep_reply(record, index, request, &reply).await;
                         return Err(Failure::at(failed, Reason::Refused, detail));
                     }
-                    Delivery::Held(destination) => return Ok(Outcome::Held(Cause::Destination(destination))),
+                    Delivery::Held(destination) => {
+                        *progress = self.keep(plugin, talk);
+                        return Ok(Outcome::Held(Cause::Destination(destination)));
+                    }
                     Delivery::Exhausted { detail, reply, request: failed } => {
                         if let Some(reply) = reply {
                             self.keep_reply(record, index, request, &reply).await;
@@ -235,18 +252,29 @@ impl<T: Transform, D: Deliver, S: Settle> Pipeline<T, D, S> {
                     Delivery::Denied { detail, request } => return Err(Failure::at(request, Reason::Denied, detail)),
                 }
             }
-            match self.transform.on_replies(plugin, message, &exchanges).await? {
+            match self.transform.on_replies(plugin, message, &talk.exchanges).await? {
                 Next::Done => return Ok(Outcome::Delivered),
                 Next::Reject(why) => return Err(Failure::new(Reason::Rejected, why)),
-                Next::Send(next) => round = next,
+                Next::Send(next) => {
+                    talk.before = talk.exchanges.len();
+                    talk.round = next;
+                }
                 Next::Retry(pause) => {
-                    exchanges.truncate(before);
-                    let pause = pause.map_or_else(|| policy::backoff(rounds, Duration::from_secs(1), PAUSE_MAX), Duration::from_millis);
+                    talk.exchanges.truncate(talk.before);
+                    let pause = pause.map_or_else(|| policy::backoff(talk.rounds, Duration::from_secs(1), PAUSE_MAX), Duration::from_millis);
                     tokio::time::sleep(pause.min(PAUSE_MAX)).await;
                 }
             }
+            talk.rounds += 1;
         }
         Err(Failure::new(Reason::Output, format!("asked for more than {ROUNDS_MAX} rounds of requests")))
+    }
+
+    /// What a held record keeps of its conversation, if there is room.
+    fn keep(&self, plugin: &Plugin<T::Code>, talk: Conversation) -> Option<Box<Progress>> {
+        let bytes = u32::try_from(talk.weight()).ok().filter(|_| !talk.exchanges.is_empty())?;
+        let room = Arc::clone(&self.room).try_acquire_many_owned(bytes).ok()?;
+        Some(Box::new(Progress { version: plugin.version.clone(), delivered: 0, conversation: Some((talk, room)) }))
     }
 
     async fn unrouted(&self, record: &Record, key: Option<&str>) -> Outcome {

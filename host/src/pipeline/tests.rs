@@ -44,7 +44,7 @@ fn paths(destinations: &Destinations) -> Vec<String> {
 /// The job that a redrive makes of the last letter.
 fn redriven(pipeline: &FakePipeline, version: &str) -> Job {
     let delivered = pipeline.settle.letters.lock().unwrap().last().unwrap().delivered;
-    Job { progress: Some(Box::new(Progress { version: Version(version.into()), delivered })), ..job(record(1, 0, "k")) }
+    Job { progress: Some(Box::new(Progress { version: Version(version.into()), delivered, conversation: None })), ..job(record(1, 0, "k")) }
 }
 
 #[tokio::test(start_paused = true)]
@@ -156,4 +156,34 @@ async fn an_event_s_attributes_are_found_within_the_frame() {
     // Without the frame it is malformed, if it has a route at all: in binary mode the attribute is in a header.
     let binary = Record { headers: vec![("ce_type".to_owned(), "order.created".into())], payload: Some("{}".into()), ..event };
     assert_eq!(pipeline.handle(&mut job(binary)).await, Outcome::DeadLettered(Reason::Malformed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_answered_before_a_hold_is_not_sent_again_and_seen_again() {
+    let destinations: Arc<Destinations> = Arc::default();
+    destinations.mood("b", Mood::Down);
+    let pipeline = over(&destinations, sees_replies(plugin("1", send_two)));
+    let mut held = job(record(1, 0, "k"));
+    for _ in 0..3 {
+        assert_eq!(pipeline.handle(&mut held).await, Outcome::Held(Cause::Destination("b".into())));
+    }
+    assert_eq!(paths(&destinations), ["/1"]);
+    let free = pipeline.room.available_permits();
+    assert!(free < CONVERSATIONS);
+    destinations.mood("b", Mood::Answers(200, Duration::ZERO));
+    assert_eq!(pipeline.handle(&mut held).await, Outcome::Delivered);
+    assert_eq!(paths(&destinations), ["/1", "/2"]);
+    assert_eq!(pipeline.room.available_permits(), CONVERSATIONS, "what is done takes no room");
+
+    // Where there is none, and for another version, it begins anew.
+    destinations.mood("b", Mood::Down);
+    let taken = Arc::clone(&pipeline.room).try_acquire_many_owned(CONVERSATIONS as u32).unwrap();
+    let mut held = job(record(1, 1, "k"));
+    pipeline.handle(&mut held).await;
+    drop(taken);
+    pipeline.handle(&mut held).await;
+    assert!(pipeline.routes.serve(&[Arc::new(sees_replies(plugin("2", send_two)))]).is_empty());
+    destinations.mood("b", Mood::Answers(200, Duration::ZERO));
+    assert_eq!(pipeline.handle(&mut held).await, Outcome::Delivered);
+    assert_eq!(paths(&destinations)[2..], ["/1", "/1", "/1", "/2"]);
 }

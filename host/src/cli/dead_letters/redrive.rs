@@ -27,7 +27,7 @@ use crate::cli::{ConfigFile, Exit, block_on, print, show_error};
 use crate::config::Config;
 use crate::deliver::{Deliver, Http};
 use crate::observe::Metrics;
-use crate::pipeline::{Pipeline, Policy};
+use crate::pipeline::{self, Pipeline, Policy};
 use crate::record::{Assignment, AssignmentId, Position, Record};
 use crate::reload::{self, Setup};
 use crate::route::Routes;
@@ -191,7 +191,7 @@ struct Parts {
 
 impl Parts {
     fn pipeline<D, S>(self, deliver: D, settle: S) -> Pipeline<Arc<Sandbox>, D, S> {
-        Pipeline { routes: self.routes, transform: self.sandbox, deliver, settle, metrics: self.metrics, policy: self.policy }
+        Pipeline { routes: self.routes, transform: self.sandbox, deliver, settle, metrics: self.metrics, policy: self.policy, room: pipeline::room() }
     }
 }
 
