@@ -102,8 +102,10 @@ impl SlowLane {
             cancelled: AtomicBool::new(false),
             queue: Arc::clone(&self.queue),
             future: Mutex::new(Some(Box::pin(async move {
+                let done = future.await;
                 // Nobody listens any more when the call was cancelled.
-                drop(sender.send(future.await));
+                let tell: Tell = Box::new(move || drop(sender.send(done)));
+                tell
             }))),
         });
         self.queue.push(Arc::clone(&task));
@@ -162,7 +164,10 @@ impl Drop for CancelOnDrop {
     }
 }
 
-type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Hands on what a call came to. Done when its last slice is on its meter, since whoever gets it looks there.
+type Tell = Box<dyn FnOnce() + Send>;
+
+type Work = Pin<Box<dyn Future<Output = Tell> + Send>>;
 
 /// Not in the queue and not running: waits to be woken.
 const IDLE: u8 = 0;
@@ -211,19 +216,24 @@ impl Task {
         let polled = match future.as_mut() {
             // The call contains its own panics; what is caught here would be a fault of this module's, and must not cost a thread.
             Some(work) => catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(&mut Context::from_waker(&waker)))),
-            None => Ok(Poll::Ready(())),
+            None => Ok(Poll::Ready(Box::new(|| ()) as Tell)),
         };
         let slice = thread_time().saturating_sub(started);
         drop(future);
         self.meter.add(slice);
         self.queue.charge(self.share, slice);
-        if let Ok(Poll::Pending) = polled {
-            if self.state.compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Acquire).is_err() {
-                self.state.store(QUEUED, Ordering::Release);
-                self.queue.push(Arc::clone(self));
+        match polled {
+            Ok(Poll::Pending) => {
+                if self.state.compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Acquire).is_err() {
+                    self.state.store(QUEUED, Ordering::Release);
+                    self.queue.push(Arc::clone(self));
+                }
             }
-        } else {
-            self.discard();
+            Ok(Poll::Ready(tell)) => {
+                self.discard();
+                tell();
+            }
+            Err(_) => self.discard(),
         }
     }
 
