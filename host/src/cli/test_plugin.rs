@@ -55,12 +55,8 @@ async fn run(loaded: &Loaded, text: &str) -> Result<(), String> {
     }
     case.compare(&verdict).map_err(|first| {
         let (expected, seen) = case.beside(&verdict);
-        format!("{first}\n(- expected, + seen)\n{}{log}", difference::lines(&pretty(&expected), &pretty(&seen)))
+        format!("{first}\n(- expected, + seen)\n{}{log}", difference::lines(&expected, &seen))
     })
-}
-
-fn pretty(value: &serde_json::Value) -> String {
-    serde_json::to_string_pretty(value).unwrap_or_else(|error| error.to_string())
 }
 
 fn indented(text: &str) -> String {
