@@ -15,6 +15,7 @@ use keyway::policy::Limits;
 use keyway::record::Record;
 use keyway::reload::message;
 use keyway::transform::{Component, Sandbox, Settings, Transform};
+use sha2::{Digest as _, Sha256};
 
 static SANDBOX: LazyLock<Sandbox> = LazyLock::new(|| Sandbox::new(&Settings { instances: 16, ..Settings::default() }, Metrics::new()).unwrap());
 
@@ -120,13 +121,23 @@ async fn the_fixture_of_0_1_0_decides_on_replies() {
 /// A component of a contract that this host does not know is told apart from a broken one, with both versions in the words.
 #[tokio::test]
 async fn a_newer_contract_is_refused_in_plain_words() {
-    let mut newer = fixture("0.1.0");
-    let version = b"@0.1.0";
-    let places: Vec<usize> = (0..newer.len() - version.len()).filter(|&at| newer[at..].starts_with(version)).collect();
-    for at in places {
-        newer[at..at + version.len()].copy_from_slice(b"@0.2.0");
+    for newer in ["@0.1.1", "@0.2.0", "@1.1.0"] {
+        let mut component = fixture("0.1.0");
+        let version = b"@0.1.0";
+        let places: Vec<usize> = (0..component.len() - version.len()).filter(|&at| component[at..].starts_with(version)).collect();
+        for at in places {
+            component[at..at + version.len()].copy_from_slice(newer.as_bytes());
+        }
+        let refusal = load(component).await.unwrap_err();
+        assert!(refusal.cause.contains(newer) && refusal.cause.contains("this host speaks 0.1.0"), "{refusal:?}");
+        assert!(refusal.hint.is_some());
     }
-    let refusal = load(newer).await.unwrap_err();
-    assert!(refusal.cause.contains("@0.2.0") && refusal.cause.contains("this host speaks 0.1.0"), "{refusal:?}");
-    assert!(refusal.hint.is_some());
+}
+
+/// A released version is frozen: components that were built from it are out there. Whoever changes the file has to undo that, and make a new version.
+#[test]
+fn the_contract_of_0_1_0_is_what_was_frozen() {
+    let text = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit/0.1.0/transform.wit")).unwrap();
+    let digest: String = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(digest, "976b28822f0fc88e44e2da1948131a1df6ed83585e8e03196717d5f0604cfeb8");
 }

@@ -163,9 +163,7 @@ fn check_imports(found: &Found) -> Result<Outside, Refusal> {
     let mut foreign = Vec::new();
     for import in &found.imports {
         if let Some((interface, version)) = ours(import) {
-            if !compatible(version) {
-                return Err(mismatch(interface, version));
-            }
+            check_version(interface, version)?;
         } else if inert::PACKAGES.iter().any(|package| import.starts_with(package)) && import.contains("@0.2.") {
             outside.tier = Tier::Inert;
         } else if let Some(package) = closed::package(import) {
@@ -187,15 +185,16 @@ fn check_imports(found: &Found) -> Result<Outside, Refusal> {
 
 fn check_exports(found: &Found) -> Result<(), Refusal> {
     let required = format!("{PACKAGE}/transform");
+    let mut is_plugin = false;
     for export in &found.exports {
         if let Some((interface, version)) = ours(export) {
-            if interface == "transform" && compatible(version) {
-                return Ok(());
-            }
-            if interface == "transform" {
-                return Err(mismatch(interface, version));
-            }
+            // What this host does not know it would never call, without a word.
+            check_version(interface, version)?;
+            is_plugin |= interface == "transform";
         }
+    }
+    if is_plugin {
+        return Ok(());
     }
     let exports = match found.exports.as_slice() {
         [] => "nothing".to_owned(),
@@ -211,10 +210,21 @@ fn ours(name: &str) -> Option<(&str, &str)> {
     Some((interface, version))
 }
 
-/// Before 1.0, versions are compatible when their minor numbers are equal; the component model's linking has the same rule.
-fn compatible(version: &str) -> bool {
-    let minor = |version: &str| version.split('.').take(2).map(str::to_owned).collect::<Vec<_>>();
-    !version.contains('-') && minor(version) == minor(VERSION)
+/// Refuses names of another version of the contract than this host speaks: `wit/README.md` has the rule.
+fn check_version(interface: &str, version: &str) -> Result<(), Refusal> {
+    if speaks(VERSION, version) { Ok(()) } else { Err(mismatch(interface, version)) }
+}
+
+/// Whether a host that speaks one version runs plugins of another. Before 1.0 the minor numbers have to be equal, as for linking in the component model, and
+/// the plugin's version may not be the newer one.
+fn speaks(host: &str, plugin: &str) -> bool {
+    let numbers = |version: &str| -> Option<[u64; 3]> {
+        let numbers: Vec<u64> = version.split('.').map(|part| part.parse().ok()).collect::<Option<_>>()?;
+        numbers.try_into().ok()
+    };
+    let (Some(host), Some(plugin)) = (numbers(host), numbers(plugin)) else { return false };
+    let links = if host[0] == 0 { host[..2] == plugin[..2] } else { host[0] == plugin[0] };
+    links && plugin <= host
 }
 
 fn mismatch(interface: &str, version: &str) -> Refusal {
@@ -257,4 +267,29 @@ fn invalid(error: wasmparser::BinaryReaderError) -> Refusal {
 
 fn refusal(cause: impl Into<String>, hint: impl Into<String>) -> Refusal {
     Refusal { cause: cause.into(), hint: Some(hint.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_runs_plugins_of_its_version_and_of_older_ones_that_link() {
+        for (host, plugin, expected) in [
+            ("0.1.0", "0.1.0", true),
+            ("0.1.1", "0.1.0", true),
+            ("0.1.0", "0.1.1", false),
+            ("0.1.9", "0.1.10", false),
+            ("0.2.0", "0.1.0", false),
+            ("0.1.0", "0.2.0", false),
+            ("0.1.0", "1.1.0", false),
+            ("1.0.0", "0.0.0", false),
+            ("1.2.0", "1.1.5", true),
+            ("1.2.0", "1.3.0", false),
+            ("0.1.0", "0.1.0-rc.1", false),
+            ("0.1.0", "0.1", false),
+        ] {
+            assert_eq!(speaks(host, plugin), expected, "a host of {host} and a plugin of {plugin}");
+        }
+    }
 }

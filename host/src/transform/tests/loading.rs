@@ -65,6 +65,21 @@ async fn another_version_of_the_contract_is_named_with_ours() {
     refused(&component, "built for `keyway:transform/transform@0.2.0`; this host speaks 0.1.0").await;
 }
 
+/// A newer interface, imported or only exported: this host would not know what to do with it, and must not pass over it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interface_of_a_newer_version_is_named_with_ours() {
+    let transform = r#"(export "keyway:transform/transform@0.1.0" (instance $i))"#;
+    for newer in [
+        r#"(component (import "keyway:transform/clock@0.1.1" (instance)) (instance $i) {transform})"#,
+        r#"(component (instance $i) {transform} (export "keyway:transform/clock@0.1.1" (instance $i)))"#,
+        r#"(component (instance $i) (export "keyway:transform/clock@0.1.1" (instance $i)) {transform})"#,
+    ] {
+        let component = wat::parse_str(newer.replace("{transform}", transform)).unwrap();
+        let refusal = refused(&component, "built for `keyway:transform/clock@0.1.1`; this host speaks 0.1.0").await;
+        assert!(refusal.hint.unwrap().contains("the SDK of this host's version"));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_export_of_the_right_name_and_another_type_is_refused() {
     let component = wat::parse_str(r#"(component (instance $i) (export "keyway:transform/transform@0.1.0" (instance $i)))"#).unwrap();
