@@ -238,6 +238,14 @@ pub struct Reuse {
     pub memory: usize,
 }
 
+impl Reuse {
+    /// The same under this limit of memory: an instance is retired at three quarters of it at the latest. One that creeps towards its limit would otherwise end
+    /// there, in the middle of a record.
+    pub fn within(self, limit: usize) -> Reuse {
+        Reuse { memory: self.memory.min(limit / 4 * 3), ..self }
+    }
+}
+
 /// A component that passed the gate.
 #[derive(Debug)]
 pub struct Loaded<C> {

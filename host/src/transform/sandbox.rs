@@ -275,7 +275,8 @@ impl Load for Sandbox {
                 Cow::Owned(linker)
             }
         };
-        let (member, reuse) = (self.teams.member(&candidate.name), candidate.sidecar.reuse);
+        let member = self.teams.member(&candidate.name);
+        let reuse = candidate.sidecar.reuse.map(|reuse| reuse.within(candidate.limits.memory));
         let code = Arc::new(Code::link(&linker, &image.code, shared, member, reuse, Arc::clone(&self.kept))?);
         let first = self.call(&code, candidate.limits, Question::Describe, Arc::default(), false).await;
         image.let_go();

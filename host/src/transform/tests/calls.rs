@@ -77,6 +77,28 @@ async fn a_kept_instance_keeps_its_state_for_as_many_calls_as_it_may() {
     }
 }
 
+/// A guest that leaks, with a mark far beyond its limit: it is retired before it meets the limit, and no record suffers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_instance_that_grows_is_retired_before_its_limit() {
+    // Traps when it gets no further page.
+    let body = format!("(if (i32.eq (memory.grow (i32.const 1)) (i32.const -1)) (then unreachable)) {SKIP}");
+    let sidecar = Sidecar { reuse: Some(crate::plugin::Reuse { calls: u32::MAX, memory: usize::MAX }), ..Sidecar::default() };
+    let limits = limits();
+    let loaded = SANDBOX.load(&candidate(&Guest::transform(&body).component(), limits, sidecar)).await.unwrap();
+    let plugin = plugin(loaded.code, limits);
+    let (mut before, mut retired) = (0, Vec::new());
+    for offset in 0..300 {
+        let trial = SANDBOX.trial(&plugin, &record(offset, b"{}")).await;
+        assert_eq!(trial.verdict, Ok(Verdict::Skip("ok".to_owned())), "at call {offset}, with {} bytes", trial.memory);
+        if trial.memory < before {
+            retired.push(before);
+        }
+        before = trial.memory;
+    }
+    let (mark, page) = (limits.memory / 4 * 3, 64 << 10);
+    assert!(retired.len() > 1 && retired.iter().all(|memory| (mark..=mark + page).contains(memory)), "{retired:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_call_gets_its_answer_from_the_slow_lane() {
     // About 50 ms of counting, so many ticks.
