@@ -537,11 +537,15 @@ __attribute__((weak)) keyway_verdict keyway_tombstone(const keyway_message *m) {
     return keyway_reject("the record is a tombstone (it has no payload)");
 }
 
-__attribute__((weak)) keyway_next_step keyway_on_replies(const keyway_message *m, const keyway_exchange *exchanges, size_t count) {
+#ifndef KEYWAY_REPLIES
+/* Never called: `keyway build` leaves the export out. Not weak, so that a plugin which does look at replies, without `keyway build` having seen it, is not
+ * linked. Where it has seen it, there is none: a plugin that only speaks of the function is not linked either. */
+keyway_next_step keyway_on_replies(const keyway_message *m, const keyway_exchange *exchanges, size_t count) {
     (void)m, (void)exchanges, (void)count;
     return keyway_done();
 }
 
+#endif
 static keyway_verdict answer(const keyway_message *m) {
     if (!m->payload.ptr) return keyway_tombstone(m);
     keyway_string error;

@@ -29,6 +29,9 @@ func hostSetting(name string) (string, bool) {
 
 func hostSettings() [][2]string { return pairs(keyway_transform_config.All()) }
 
+// exported is `replies` in a component that exports them: `keyway build` sets it as it links.
+var exported string
+
 func init() {
 	transform.Transform = func(m keyway_transform_types.Message) (verdict keyway_transform_types.Verdict) {
 		defer report()
@@ -42,6 +45,13 @@ func init() {
 		return keyway_transform_types.MakeVerdictSend(wire(requests))
 	}
 	about.Describe = func() keyway_transform_about.Description {
+		defer report()
+		switch {
+		case registered.transform == nil:
+			panic("there is no plugin: call keyway.Plugin in `init`")
+		case exported == "replies" && registered.replies == nil:
+			panic("keyway.OnReplies is called, but not in `init`")
+		}
 		found := registered.about
 		schema := witTypes.None[string]()
 		if found.SettingsSchema != "" {

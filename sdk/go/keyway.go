@@ -133,7 +133,11 @@ func Plugin[T any](about About, transform func(payload T, m *Message) (Requests,
 	}
 }
 
-// OnReplies registers what sees the replies to the requests so far, whatever their status; an error rejects the record.
+// OnReplies registers what sees the replies to the requests so far, whatever their status; an error rejects the record. Call it in `init`, too.
+//
+// `keyway build` looks for this function in what is linked, so it must not be dissolved in its callers.
+//
+//go:noinline
 func OnReplies(onReplies func(m *Message, exchanges []Exchange) (Next, error)) {
 	registered.replies = onReplies
 }

@@ -72,7 +72,8 @@ const user = JSON.stringify(path.resolve(entry));
 let found;
 const probe = `${out}.probe.mjs`;
 try {
-  writeFileSync(probe, (await bundle(`export * from ${user}; export { default } from ${user};`, () => "\0keyway-stub")).code);
+  // As a whole, so that a missing default is told below, in plainer words than the bundler's.
+  writeFileSync(probe, (await bundle(`import * as found from ${user};\nexport default found["default"];`, () => "\0keyway-stub")).code);
   found = (await import(pathToFileURL(probe))).default;
 } catch (error) {
   fail(error.errors?.length ? error.message : `the plugin fails as it is loaded: ${error.stack ?? error}`);

@@ -1,7 +1,7 @@
 //! The files that the program carries: the SDKs, the templates and the contract.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::{Language, Trouble, io};
 
@@ -33,15 +33,9 @@ pub(super) fn write_sdk(language: Language, folder: &Path) -> Result<(), Trouble
     let sdk = format!("sdk/{}", language.sdk());
     let needed =
         below(&sdk).filter(|(name, _)| !NOT_NEEDED.iter().any(|not| name.starts_with(not) || format!("{}/{name}", language.sdk()).starts_with(not)));
-    needed.into_iter().try_for_each(|(name, bytes)| write(&sdk_place(language, folder).join(name), bytes))
-}
-
-/// Python's package lies in a folder of its own name already.
-fn sdk_place(language: Language, folder: &Path) -> PathBuf {
-    match (language, folder.parent()) {
-        (Language::Python, Some(parent)) => parent.to_owned(),
-        _ => folder.to_owned(),
-    }
+    // Python's package lies in a folder of its own name, which is what is written here; its README goes with it.
+    let place = |name: &'static str| if language == Language::Python { name.strip_prefix("keyway/").unwrap_or(name) } else { name };
+    needed.into_iter().try_for_each(|(name, bytes)| write(&folder.join(place(name)), bytes))
 }
 
 /// Writes a file, and the folders that it lies in.

@@ -9,24 +9,41 @@ use super::{Language, Project, Trouble, files, io, tools};
 
 pub(super) fn build(project: &Project, work: &Path) -> Result<Vec<u8>, Trouble> {
     let componentize = tools::find(project, &["componentize-py"]).ok_or_else(|| {
-        let venv = project.directory.join(".venv");
-        let install = format!("python3 -m venv {0} && {0}/bin/pip install componentize-py==0.25.1", venv.display());
+        let install = tools::pip(project, tools::COMPONENTIZE_PY);
         Trouble::missing("Python plugins are built with `componentize-py`, which is not installed", install)
     })?;
     let source = project.directory.join(project.language.source());
     let text = fs::read_to_string(&source).map_err(io(&source))?;
-    // The decorator's name is looked for in the text, since the world has to be known before the plugin runs.
-    let abilities = Abilities { replies: text.contains("@on_replies") || text.contains(".on_replies") };
-    let classes = if abilities.replies { "About, Replies, Transform" } else { "About, Transform" };
     let contract = work.join("transform.wit");
     files::write(&contract, files::contract().as_bytes())?;
-    // A folder of its own: everything in a folder of the search path goes into the component.
-    files::write(&work.join("app/keyway_entry.py"), format!("import plugin\nfrom keyway.component import {classes}\n").as_bytes())?;
     let mut copied = 0;
     copy(&project.directory, &work.join("app"), &mut copied)?;
     if project.own_sdk().is_none() {
         files::write_sdk(Language::Python, &work.join("app/keyway"))?;
     }
+    // The world has to be known before the plugin runs, so it is guessed by the decorator's name. The plugin runs once as the component is made, and then
+    // knows better.
+    let guess = Abilities { replies: text.contains("on_replies") };
+    match componentize_for(guess, &componentize, work) {
+        Err(trouble) if trouble.output.as_deref().is_some_and(|said| said.contains(OTHERWISE)) => {
+            componentize_for(Abilities { replies: !guess.replies }, &componentize, work)
+        }
+        made => made,
+    }
+}
+
+/// What the plugin's first run ends with when it registers a function for replies and the world has none, or the other way round.
+const OTHERWISE: &str = "the plugin's world is another one";
+
+fn componentize_for(abilities: Abilities, componentize: &Path, work: &Path) -> Result<Vec<u8>, Trouble> {
+    let (classes, wrong) = if abilities.replies { ("About, Replies, Transform", "is None") } else { ("About, Transform", "is not None") };
+    let entry = format!(
+        "import keyway\nimport plugin\nfrom keyway.component import {classes}\n\n\
+         if keyway._registered.transform is None:\n    raise RuntimeError(\"plugin.py has no plugin: put @plugin before its function\")\n\
+         if keyway._registered.replies {wrong}:\n    raise RuntimeError({OTHERWISE:?})\n"
+    );
+    // A folder of its own: everything in a folder of the search path goes into the component.
+    files::write(&work.join("app/keyway_entry.py"), entry.as_bytes())?;
     let mut command = Command::new(componentize);
     command.current_dir(work).args(["-d", "transform.wit", "-w", abilities.world()]);
     tools::run(command.args(["componentize", "keyway_entry", "-p", "app", "--stub-wasi", "-o", "plugin.wasm"]))?;

@@ -52,12 +52,13 @@ impl Subject {
 
 type Check = fn(&Subject) -> Result<(), String>;
 
-const CHECKS: [(&str, Check); 5] = [
+const CHECKS: [(&str, Check); 6] = [
     ("conformance", conformance::check),
     ("determinism", determinism::check),
     ("examples", projects::examples),
     ("live", live::check),
     ("readme", projects::readme),
+    ("replies", projects::replies),
 ];
 
 fn main() -> ExitCode {

@@ -79,3 +79,104 @@ pub(crate) fn readme(subject: &Subject) -> Result<(), String> {
     }
     Ok(())
 }
+
+/// What comes of a project.
+enum Becomes {
+    /// A plugin that does not look at replies.
+    Plain,
+    /// One that does.
+    Replying,
+    /// Nothing, with these words.
+    Refused(&'static str),
+}
+
+/// That a component has `replies` if, and only if, its plugin looks at them: what the source only says of it does not count. Else a record would be
+/// delivered whatever the reply, or its plugin would never be asked.
+pub(crate) fn replies(subject: &Subject) -> Result<(), String> {
+    use Becomes::{Plain, Refused, Replying};
+    const HANDLER: &str = "func(m *keyway.Message, exchanges []keyway.Exchange) (keyway.Next, error) { return keyway.Next{}, nil }";
+    const C: &str = "#include <keyway.h>\nkeyway_next_step keyway_on_replies(const keyway_message *m, const keyway_exchange *e, size_t n) { return keyway_done(); }\n";
+    let language = subject.language;
+    let parent = tempfile::tempdir().expect("a folder");
+    let folder = new(language, "order", parent.path())?;
+    let template = fs::read_to_string(folder.join(language.source())).expect("the template's source");
+    let after = |more: &str| format!("{template}\n{more}\n");
+    // What is done to the project: its source, and a further file of it.
+    let projects: Vec<(String, Option<(&str, String)>, Becomes)> = match language {
+        Language::Rust => vec![
+            (after("// #[on_replies] would see the replies."), None, Plain),
+            (after("#[on_replies]\nfn replied(_exchanges: &[Exchange]) -> Next {\n    Next::Done\n}"), None, Replying),
+        ],
+        Language::Typescript | Language::Javascript => vec![
+            (after("// onReplies(m, exchanges) would see the replies."), None, Plain),
+            (
+                template.replace("  transform(", "  [\"on\" + \"Replies\"]: () => done(),\n  transform(").replace("{ plugin,", "{ done, plugin,"),
+                None,
+                Replying,
+            ),
+            ("export const order = 1;\n".to_owned(), None, Refused("has to export the plugin: `export default plugin({ … })`")),
+        ],
+        Language::Python => vec![
+            (after("# @on_replies would see the replies."), None, Plain),
+            (
+                after("import other"),
+                Some(("other.py", "import keyway\n\n\n@keyway.on_replies\ndef replied(m, exchanges):\n    return keyway.done()\n".to_owned())),
+                Replying,
+            ),
+            ("import keyway\n".to_owned(), None, Refused("plugin.py has no plugin: put @plugin before its function")),
+        ],
+        Language::Go => vec![
+            (after("// keyway.OnReplies(replied) would see the replies, as \"keyway.OnReplies\" does."), None, Plain),
+            (
+                template.clone(),
+                Some((
+                    "other.go",
+                    format!("package main\n\nimport k \"keyway\"\n\nfunc init() {{ k.OnReplies({}) }}\n", HANDLER.replace("keyway.", "k.")),
+                )),
+                Replying,
+            ),
+            (
+                template.replace("func main() {}", &format!("func main() {{ keyway.OnReplies({HANDLER}) }}")),
+                None,
+                Refused("keyway.OnReplies is called, but not in `init`"),
+            ),
+            (template.replace("func init()", "func start()"), None, Refused("there is no plugin: call keyway.Plugin in `init`")),
+        ],
+        Language::C => vec![
+            (template.clone(), None, Plain),
+            (after("/* keyway_on_replies would see the replies. */"), None, Refused("the plugin names `keyway_on_replies`, but does not define it")),
+            (
+                format!("#include \"other.h\"\n{template}"),
+                Some(("other.h", C.to_owned())),
+                Refused("`keyway_on_replies` is defined, but no `.c` file of the project names it"),
+            ),
+            (format!("/* keyway_on_replies */\n#include \"other.h\"\n{template}"), Some(("other.h", C.to_owned())), Replying),
+        ],
+    };
+    for (source, other, becomes) in projects {
+        fs::write(folder.join(language.source()), &source).expect("a source");
+        if let Some((name, text)) = &other {
+            fs::write(folder.join(name), text).expect("a source");
+        }
+        let built = keyway(&["build".as_ref(), folder.as_ref()]);
+        if let Some((name, _)) = other {
+            fs::remove_file(folder.join(name)).expect("the further file");
+        }
+        let right = match (&built, &becomes) {
+            (Ok(said), Plain) => !said.contains("looks at replies"),
+            (Ok(said), Replying) => said.contains(", and looks at replies\n"),
+            (Err(said), Refused(words)) => said.contains(words),
+            _ => false,
+        };
+        if !right {
+            let expected = match becomes {
+                Plain => "a plugin that does not look at replies",
+                Replying => "one that does",
+                Refused(words) => words,
+            };
+            let (Ok(said) | Err(said)) = built;
+            return Err(format!("expected is {expected}, of\n{source}\nseen is\n{said}"));
+        }
+    }
+    Ok(())
+}
