@@ -473,7 +473,8 @@ void keyway_log(int level, keyway_string line) {
 }
 
 _Noreturn void keyway_fail_at(keyway_string message, const char *file, int line, const char *function) {
-    keyway_error(keyway_format("%v at %s:%d (%s)", message, file, (long long)line, function));
+    /* The place first: the host cuts a long line. */
+    keyway_error(keyway_format("at %s:%d (%s): %v", file, (long long)line, function, message));
     __builtin_trap();
 }
 
@@ -544,8 +545,8 @@ keyway_next_step keyway_on_replies(const keyway_message *m, const keyway_exchang
     (void)m, (void)exchanges, (void)count;
     return keyway_done();
 }
-
 #endif
+
 static keyway_verdict answer(const keyway_message *m) {
     if (!m->payload.ptr) return keyway_tombstone(m);
     keyway_string error;

@@ -71,7 +71,7 @@ func init() {
 			body, _ := content(e.Body)
 			seen[i] = Exchange{Request: request, Status: int(e.Status), Headers: pairs(e.Headers), Body: body}
 		}
-		found, err := registered.replies(message(m), seen)
+		found, err := HandleReplies(message(m), seen)
 		switch {
 		case err != nil:
 			return keyway_transform_types.MakeNextReject(wellFormed(err.Error()))
@@ -105,7 +105,8 @@ func report() {
 			break
 		}
 	}
-	Error("panic: %v%s", cause, places.String())
+	// The place first: the host cuts a long line.
+	Error("panic%s: %v", places.String(), cause)
 	panic(cause)
 }
 

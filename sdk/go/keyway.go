@@ -67,10 +67,16 @@ func (m *Message) IsTombstone() bool { return m.Payload == nil }
 type Requests []*Request
 
 // Send performs these requests, in this order.
-func Send(requests ...*Request) (Requests, error) {
+func Send(requests ...*Request) (Requests, error) { return whole(requests, nil) }
+
+// whole gives the requests, unless one of them has a body that could not be written: without its body it must not be sent.
+func whole(requests Requests, err error) (Requests, error) {
+	if err != nil {
+		return nil, err
+	}
 	for _, request := range requests {
 		if request.err != nil {
-			return nil, request.err
+			return nil, fmt.Errorf("body of %s %s: %w", request.Method, request.Path, request.err)
 		}
 	}
 	return requests, nil
@@ -143,7 +149,14 @@ func OnReplies(onReplies func(m *Message, exchanges []Exchange) (Next, error)) {
 }
 
 // Handle is one record through the plugin, for the plugin's own tests. An error is a reject, unless IsSkip says otherwise.
-func Handle(m *Message) (Requests, error) { return registered.transform(m) }
+func Handle(m *Message) (Requests, error) { return whole(registered.transform(m)) }
+
+// HandleReplies is the replies so far through what OnReplies has registered, for the plugin's own tests. An error is a reject.
+func HandleReplies(m *Message, exchanges []Exchange) (Next, error) {
+	next, err := registered.replies(m, exchanges)
+	next.Requests, err = whole(next.Requests, err)
+	return next, err
+}
 
 // IsSkip is whether this error is a skip, and why.
 func IsSkip(err error) (why string, is bool) {

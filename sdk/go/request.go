@@ -60,15 +60,15 @@ func (r *Request) Query(name string, value any) *Request {
 	return r
 }
 
-// JSON sets the body to this value as JSON, and `content-type` unless there is one. A value without a form in JSON makes Send return the error.
+// JSON sets the body to this value as JSON, and `content-type` unless there is one. A value without a form in JSON rejects the record.
 func (r *Request) JSON(body any) *Request {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(body); err != nil {
-		r.err = err
-	}
-	return r.with(bytes.TrimSuffix(text.Bytes(), []byte("\n")), textBody, "application/json")
+	err := encoder.Encode(body)
+	r.with(bytes.TrimSuffix(text.Bytes(), []byte("\n")), textBody, "application/json")
+	r.err = err
+	return r
 }
 
 // Text sets the body to this text, and `content-type` unless there is one.
@@ -85,7 +85,7 @@ func (r *Request) Bytes(body []byte) *Request {
 func (r *Request) Body() []byte { return r.body }
 
 func (r *Request) with(body []byte, kind bodyKind, contentType string) *Request {
-	r.body, r.kind = body, kind
+	r.body, r.kind, r.err = body, kind, nil
 	for _, header := range r.Headers {
 		if strings.EqualFold(header[0], "content-type") {
 			return r

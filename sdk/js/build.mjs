@@ -34,12 +34,16 @@ async function bundle(wrapper, onContract) {
   return output.find((file) => file.type === "chunk");
 }
 
-/** The file and line that each line of the bundle begins with, from its source map (ECMA-426: base64 VLQ, five fields, each a difference). */
+/**
+ * Where the parts of each line of the bundle come from, `COLUMN:FILE:LINE` with a blank between them, from its source map (ECMA-426: base64 VLQ, five fields,
+ * each a difference). The bundler joins lines, so that one may come from several.
+ */
 function places({ sources, mappings }) {
   const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   let [file, line] = [0, 0];
   const lines = mappings.split(";").map((segments) => {
-    let place = "";
+    let [column, before] = [0, ""];
+    const parts = [];
     for (const segment of segments.split(",").filter(Boolean)) {
       const fields = [];
       let [value, shift] = [0, 0];
@@ -52,12 +56,15 @@ function places({ sources, mappings }) {
           [value, shift] = [0, 0];
         }
       }
+      column += fields[0];
       if (fields.length < 4) continue;
       file += fields[1];
       line += fields[2];
-      place ||= `${file}:${line + 1}`;
+      const place = `${file}:${line + 1}`;
+      if (place !== before) parts.push(`${column}:${place}`);
+      before = place;
     }
-    return place;
+    return parts.join(" ");
   });
   return { files: sources.map((source) => path.relative(process.cwd(), path.resolve("dist", source))), lines: lines.join(",") };
 }

@@ -221,7 +221,7 @@ export function plugin<T = any>(options: Options<T>): Plugin {
         guard((): wire.Next => {
           const next = onReplies.call(options, new Message(m), exchanges.map(exchange));
           if (next instanceof Done) return { tag: "done" };
-          if (next instanceof Retry) return { tag: "retry", val: next.milliseconds === undefined ? undefined : BigInt(Math.round(next.milliseconds)) };
+          if (next instanceof Retry) return { tag: "retry", val: next.milliseconds === undefined ? undefined : wholeNumber(next.milliseconds) };
           return { tag: "send", val: requests(next, "onReplies", "done(), a request, a list of requests, retry() or reject()") };
         }),
     },
@@ -250,6 +250,11 @@ function requests(answer: unknown, where: string, accepted: string): wire.Reques
   });
 }
 
+/** The engine takes a number where the generated types say `bigint`, and traps at a `bigint`. */
+function wholeNumber(value: number): bigint {
+  return Math.max(0, Math.round(Number(value))) as unknown as bigint;
+}
+
 function exchange(e: wire.Exchange): Exchange {
   const request = new Request(e.request.method, e.request.destination, e.request.path);
   request.headers = e.request.headers;
@@ -263,19 +268,22 @@ function guard<V>(call: () => V): V | { tag: "reject"; val: string } {
     return call();
   } catch (error) {
     if (error instanceof Reject) return { tag: "reject", val: wellFormed(error.message) };
-    log.error(`${error} ${places((error as Error)?.stack)}`.trimEnd());
+    // The place first: the host cuts a long line.
+    const place = places((error as Error)?.stack);
+    log.error(place ? `${place}: ${error}` : error);
     throw error;
   }
 }
 
-/** The places of a stack trace, innermost first, in the plugin's own files: `build.mjs` leaves a map from the bundle's lines to theirs. */
+/** The places of a stack trace, innermost first, in the plugin's own files: `build.mjs` leaves a map from the bundle's lines and columns to theirs. */
 function places(stack: unknown): string {
   const { files, lines } = (globalThis as { __keyway_places?: { files: string[]; lines: string } }).__keyway_places ?? { files: [], lines: "" };
   const table = lines.split(",");
   const found: string[] = [];
   for (const frame of String(stack ?? "").split("\n")) {
-    const [, line] = /:(\d+)(?::\d+)?\)?$/.exec(frame) ?? [];
-    const [file, original] = (line && table[Number(line) - 1]?.split(":")) || [];
+    const [, line, column] = /:(\d+):(\d+)\)?$/.exec(frame) ?? [];
+    const parts = (line && table[Number(line) - 1]?.split(" ").map((part) => part.split(":"))) || [];
+    const [, file, original] = parts.filter(([start]) => Number(start) < Number(column)).pop() ?? [];
     if (file && !files[Number(file)]!.endsWith("keyway.ts")) found.push(`at ${files[Number(file)]}:${original}`);
   }
   return found.slice(0, 8).join(" ");
@@ -295,14 +303,15 @@ export function parse(text: string): unknown {
     refuseInfinity(text);
     if (!/\d{16}/.test(text)) return JSON.parse(text);
     JSON.parse(text); // for its errors, whose positions are those of the text as it came
-    const marked = text.replace(/"[^"\\]*(?:\\.[^"\\]*)*"|-?\d{16,}(?![\d.eE])/g, (token) =>
-      token[0] === '"' || Number.isSafeInteger(Number(token)) ? token : `"${MARK}${token}"`,
-    );
+    const marked = text.replace(STRING_OR_NUMBER, (token) => (/^-?\d{16,}$/.test(token) && !Number.isSafeInteger(Number(token)) ? `"${MARK}${token}"` : token));
     return JSON.parse(marked, (_, value) => (typeof value === "string" && value.startsWith(MARK) ? BigInt(value.slice(MARK.length)) : value));
   } catch (error) {
     throw new Reject(`payload: ${(error as Error).message}`);
   }
 }
+
+/** Strings, so that what is in them is passed over, and numbers as a whole, so that the digits of a fraction are not taken for an integer. */
+const STRING_OR_NUMBER = /"[^"\\]*(?:\\.[^"\\]*)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
 
 /** Marks an integer inside a JSON text. A private-use character, so that no real text begins with it by accident. */
 const MARK = "\uF8FFkeyway:integer:";
@@ -341,7 +350,7 @@ function refuseDepth(text: string): void {
 const LONG = /\d{16}|(?:^|[[:,\s])-?\d[\d.]*[eE]\+?\d{3}/;
 
 function refuseInfinity(text: string): void {
-  for (const [token] of text.matchAll(/"[^"\\]*(?:\\.[^"\\]*)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g)) {
+  for (const [token] of text.matchAll(STRING_OR_NUMBER)) {
     if (token[0] !== '"' && /[.eE]/.test(token) && !Number.isFinite(Number(token))) throw new SyntaxError(`number ${token} is out of range`);
   }
 }

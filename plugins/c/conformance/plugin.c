@@ -59,15 +59,39 @@ keyway_verdict keyway_transform(const keyway_json *order, const keyway_message *
     }
     if (keyway_equal(what, "skip")) return keyway_skip(text);
     if (keyway_equal(what, "reject")) return keyway_reject(text);
-    if (keyway_equal(what, "fail")) keyway_fail(text);
+    if (keyway_equal(what, "fail")) keyway_fail(text); /* it fails here */
     if (keyway_equal(what, "setting")) return setting(text);
     if (keyway_equal(what, "log")) {
         for (int level = 0; level < 5; level++) keyway_log(level, text);
         return keyway_skip("logged");
     }
+    if (keyway_equal(what, "no-form")) return keyway_reject("there is no such value in C");
     return keyway_reject(keyway_format("cannot do %v", what));
 }
 
 keyway_verdict keyway_tombstone(const keyway_message *m) {
     return keyway_send(keyway_delete("sink", keyway_format("/tombstone/%u", m->key)));
+}
+
+keyway_next_step keyway_on_replies(const keyway_message *m, const keyway_exchange *exchanges, size_t count) {
+    const keyway_exchange *last = &exchanges[count - 1];
+    keyway_string headers = keyway_format("");
+    for (size_t i = 0; i < last->header_count; i++) {
+        headers = keyway_format("%v%s%v=%v", headers, i ? "," : "", last->headers[i].name, last->headers[i].value);
+    }
+    keyway_string seen = keyway_format(
+        "%v %v %v %v %d %v %v", m->key, last->method, last->destination, last->path, (long long)last->status, headers, last->body);
+    keyway_request **next = keyway_alloc(2 * sizeof *next);
+    switch (last->status) {
+    case 200: return keyway_done();
+    case 201: next[0] = keyway_text_body(keyway_post("sink", keyway_format("/next/%d", (long long)count)), seen); return keyway_more(next, 1);
+    case 202:
+        next[0] = keyway_bytes_body(keyway_post("sink", "/bytes"), last->body);
+        next[1] = keyway_delete("sink", "/second");
+        return keyway_more(next, 2);
+    case 400: return keyway_give_up(seen);
+    case 503: return keyway_retry_after(1500);
+    case 504: return keyway_retry();
+    }
+    keyway_fail(keyway_format("the sky fell at %d", (long long)last->status)); /* the replies fail here */
 }

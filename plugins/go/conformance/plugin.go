@@ -4,6 +4,9 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"math"
+	"strings"
+	"time"
 
 	"keyway"
 )
@@ -15,6 +18,7 @@ type Order struct {
 
 func init() {
 	keyway.Plugin(keyway.About{Name: "conformance", Version: "1.0.0", Keys: []string{"conformance:*"}}, transform)
+	keyway.OnReplies(replied)
 }
 
 func main() {}
@@ -72,7 +76,7 @@ func transform(order *Order, m *keyway.Message) (keyway.Requests, error) {
 	case "reject":
 		return keyway.Reject(text)
 	case "fail":
-		panic(text)
+		panic(text) // it fails here
 	case "setting":
 		var one any
 		if value, ok := keyway.Setting(text); ok {
@@ -84,6 +88,36 @@ func transform(order *Order, m *keyway.Message) (keyway.Requests, error) {
 			write(text)
 		}
 		return keyway.Skip("logged")
+	case "no-form":
+		// Not by Send, which would look at it, too.
+		return keyway.Requests{keyway.Post("sink", "/no-form").JSON(math.Inf(1))}, nil
 	}
 	return keyway.Reject("cannot do " + order.Do)
+}
+
+func replied(m *keyway.Message, exchanges []keyway.Exchange) (keyway.Next, error) {
+	last := exchanges[len(exchanges)-1]
+	var headers []string
+	for _, header := range last.Headers {
+		headers = append(headers, header[0]+"="+header[1])
+	}
+	request := last.Request
+	seen := fmt.Sprintf("%s %s %s %s %d %s %s", m.Key, request.Method, request.Destination, request.Path, last.Status, strings.Join(headers, ","), last.Body)
+	switch last.Status {
+	case 200:
+		return keyway.Next{}, nil
+	case 201:
+		return keyway.Next{Requests: keyway.Requests{keyway.Post("sink", fmt.Sprintf("/next/%d", len(exchanges))).Text(seen)}}, nil
+	case 202:
+		return keyway.Next{Requests: keyway.Requests{keyway.Post("sink", "/bytes").Bytes(last.Body), keyway.Delete("sink", "/second")}}, nil
+	case 299:
+		return keyway.Next{Requests: keyway.Requests{keyway.Post("sink", "/no-form").JSON(math.Inf(1))}}, nil
+	case 400:
+		return keyway.Next{}, fmt.Errorf("%s", seen)
+	case 503:
+		return keyway.Next{Retry: true, After: 1500 * time.Millisecond}, nil
+	case 504:
+		return keyway.Next{Retry: true}, nil
+	}
+	panic(fmt.Sprintf("the sky fell at %d", last.Status)) // the replies fail here
 }

@@ -1,5 +1,5 @@
 // The plugin of the conformance tests: `do` says what to do with `value`. The same in every language.
-import { del, get, log, plugin, post, put, reject, segment, settings, skip } from "keyway";
+import { del, done, encode, get, log, plugin, post, put, reject, retry, segment, settings, skip } from "keyway";
 
 export default plugin({
   name: "conformance",
@@ -25,14 +25,35 @@ export default plugin({
       case "reject":
         return reject(value);
       case "fail":
-        throw new Error(value);
+        throw new Error(value); // it fails here
       case "setting":
         return post("sink", "/setting").json({ one: settings.get(value) ?? null, all: settings.all() });
       case "log":
         for (const level of ["trace", "debug", "info", "warn", "error"]) log[level](value);
         return skip("logged");
+      case "no-form":
+        return post("sink", "/no-form").json(() => value);
     }
     return reject(`cannot do ${what}`);
   },
   tombstone: (m) => del("sink", `/tombstone/${segment(m.key)}`),
+  onReplies(m, exchanges) {
+    const { request, status, headers, body } = exchanges[exchanges.length - 1];
+    const seen = `${m.key} ${request.method} ${request.destination} ${request.path} ${status} ${headers.map(([name, value]) => `${name}=${value}`)} ${body}`;
+    switch (status) {
+      case 200:
+        return done();
+      case 201:
+        return post("sink", `/next/${exchanges.length}`).text(seen);
+      case 202:
+        return [post("sink", "/bytes").bytes(typeof body === "string" ? encode(body) : body), del("sink", "/second")];
+      case 400:
+        return reject(seen);
+      case 503:
+        return retry(1500);
+      case 504:
+        return retry();
+    }
+    throw new Error(`the sky fell at ${status}`); // the replies fail here
+  },
 });

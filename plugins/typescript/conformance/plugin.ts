@@ -1,5 +1,5 @@
 // The plugin of the conformance tests: `do` says what to do with `value`. The same in every language.
-import { del, get, log, type Message, plugin, post, put, reject, segment, settings, skip } from "keyway";
+import { del, done, encode, type Exchange, get, log, type Message, plugin, post, put, reject, retry, segment, settings, skip } from "keyway";
 
 interface Order { do: string; value: any }
 
@@ -27,14 +27,35 @@ export default plugin<Order | null>({
       case "reject":
         return reject(value);
       case "fail":
-        throw new Error(value);
+        throw new Error(value); // it fails here
       case "setting":
         return post("sink", "/setting").json({ one: settings.get(value) ?? null, all: settings.all() });
       case "log":
         for (const level of ["trace", "debug", "info", "warn", "error"] as const) log[level](value);
         return skip("logged");
+      case "no-form":
+        return post("sink", "/no-form").json(() => value);
     }
     return reject(`cannot do ${what}`);
   },
   tombstone: (m: Message) => del("sink", `/tombstone/${segment(m.key)}`),
+  onReplies(m: Message, exchanges: Exchange[]) {
+    const { request, status, headers, body } = exchanges[exchanges.length - 1]!;
+    const seen = `${m.key} ${request.method} ${request.destination} ${request.path} ${status} ${headers.map(([name, value]) => `${name}=${value}`)} ${body}`;
+    switch (status) {
+      case 200:
+        return done();
+      case 201:
+        return post("sink", `/next/${exchanges.length}`).text(seen);
+      case 202:
+        return [post("sink", "/bytes").bytes(typeof body === "string" ? encode(body) : body), del("sink", "/second")];
+      case 400:
+        return reject(seen);
+      case 503:
+        return retry(1500);
+      case 504:
+        return retry();
+    }
+    throw new Error(`the sky fell at ${status}`); // the replies fail here
+  },
 });

@@ -566,7 +566,6 @@ uint8_t * __wasm_export_exports_keyway_transform_replies_on_replies(uint8_t * ar
   exports_keyway_transform_replies_list_exchange_t arg5 = (exports_keyway_transform_replies_list_exchange_t) { (exports_keyway_transform_replies_exchange_t*)(*((uint8_t **) (arg + (32+12*sizeof(void*))))), (*((size_t*) (arg + (32+13*sizeof(void*))))) };
   exports_keyway_transform_replies_next_t ret;
   exports_keyway_transform_replies_on_replies(&arg4, &arg5, &ret);
-  free(arg);
   uint8_t *ptr = (uint8_t *) &RET_AREA;
   switch ((int32_t) (ret).tag) {
     case 0: {

@@ -51,7 +51,7 @@ def _on_replies(m, exchanges):
     if isinstance(answer, keyway.Done):
         return types.Next_Done()
     if isinstance(answer, keyway.Retry):
-        return types.Next_Retry(answer.milliseconds)
+        return types.Next_Retry(None if answer.milliseconds is None else max(0, round(answer.milliseconds)))
     accepted = "done(), a request, a list of requests, retry() or reject()"
     return types.Next_Send(_requests(keyway.requests(answer, "on_replies", accepted)))
 
@@ -65,7 +65,9 @@ def _guard(call, rejected, *arguments):
     except keyway.Reject as reject:
         return rejected(_text(str(reject)))
     except BaseException as error:
-        keyway.log.error(f"{type(error).__name__}: {error} {_places(error.__traceback__)}".rstrip())
+        # The place first: the host cuts a long line.
+        places = _places(error.__traceback__)
+        keyway.log.error(f"{places}: {type(error).__name__}: {error}" if places else f"{type(error).__name__}: {error}")
         raise
 
 

@@ -94,14 +94,18 @@ fn examples() -> Vec<Example> {
     ]
 }
 
+/// The root of the repository.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository")
+}
+
 /// The plugin's component, where it is built: those in Rust with the other guests.
 fn component(folder: &str) -> Option<PathBuf> {
     let (language, name) = folder.split_once('/').expect("LANGUAGE/NAME");
     if language == "rust" {
         return Some(guest(name));
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
-    Some(root.join("plugins").join(folder).join(format!("{name}.wasm"))).filter(|file| file.is_file())
+    Some(root().join("plugins").join(folder).join(format!("{name}.wasm"))).filter(|file| file.is_file())
 }
 
 /// The languages, and the file that holds a plugin of each.
@@ -154,8 +158,11 @@ fn an_error_that_a_plugin_throws_is_told_with_its_place_in_the_source() {
         let letter = letters.iter().find(|letter| letter.key.as_deref() == Some(language.as_bytes())).expect("a letter of the language");
         let detail = letter.header("keyway-detail").unwrap_or_default();
         assert_eq!(letter.header("keyway-reason"), Some("trapped"), "{language}: {detail}");
-        let place = detail.split_once(&format!("{source}:")).and_then(|(_, rest)| rest.chars().next());
-        assert!(detail.contains("the sky fell") && place.is_some_and(|first| first.is_ascii_digit()), "{language}: {detail}");
+        // The line that says so of itself in the plugin's source.
+        let text = std::fs::read_to_string(root().join("plugins").join(language).join("conformance").join(source)).expect("the plugin's source");
+        let line = 1 + text.lines().position(|line| line.contains("it fails here")).expect("the line that fails");
+        let told = detail.split_once(&format!("{source}:")).map(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default());
+        assert!(detail.contains("the sky fell") && told == Some(line.to_string().as_str()), "{language}, line {line}: {detail}");
     }
 }
 
