@@ -1,5 +1,6 @@
 //! Fakes of the four stages that do I/O, for tests of the loop and of the path of a record under tokio's paused clock.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::{Framing, Lanes, RouteBy, Unrouted};
 use crate::consume::{Assigned, Event, Revoked, Source};
+use crate::counted;
 use crate::deliver::{Deliver, Delivery, Stamp};
 use crate::observe::Metrics;
 use crate::outcome::{Exchange, FailedRequest, Failure, Next, Reason, Reply, Request, Verdict};
@@ -60,7 +62,12 @@ impl Broker {
     }
 
     pub(crate) fn stay(id: u64) -> Arc<Assignment> {
-        Arc::new(Assignment { id: AssignmentId(id), topic: "events".into(), partition: 0 })
+        thread_local! {
+            static STAYS: RefCell<HashMap<u64, Arc<Assignment>>> = RefCell::default();
+        }
+        let begin = || Arc::new(Assignment { id: AssignmentId(id), topic: "events".into(), partition: 0 });
+        // One for all its records, as a real source has it.
+        STAYS.with_borrow_mut(|stays| Arc::clone(stays.entry(id).or_insert_with(begin)))
     }
 
     pub(crate) fn assigned(&self, id: u64) -> Event {
@@ -285,7 +292,7 @@ impl Deliver for Destinations {
                 if !latency.is_zero() {
                     tokio::time::sleep(latency).await;
                 }
-                self.sent.lock().unwrap().push((stamp.idempotency_key.to_owned(), request.path.clone()));
+                counted::passed_over(|| self.sent.lock().unwrap().push((stamp.idempotency_key.to_owned(), request.path.clone())));
                 let reply = answer(status);
                 match status {
                     200..300 => Delivery::Done(reply),

@@ -21,6 +21,17 @@ use crate::policy::{IN_PROGRESS_MAX, Turns};
 use crate::record::{AssignmentId, Position, Record};
 use crate::settle::Ticket;
 
+/// What a record in progress costs beside its bytes, in bytes: its task. Measured, without what the destination's client takes for a request
+/// (`run::tests::outage` holds the whole to the budget).
+const TASK: usize = 2 << 10;
+
+/// What a parked record costs, in bytes: its places in its lane and in the ledger, and what their growth leaves free. Measured, see [`TASK`].
+const PARKED: usize = 112;
+
+/// What parked records may take of the window: the 64 MiB of the default give 150,000 of them a place. More than that are beyond the budget, since a window that they
+/// have filled would stop the keys that are well.
+const PARKED_SHARE: usize = 4;
+
 /// Records parked as offsets. Each costs 64 bytes and, where every key is another, a lane of about 200: some 250 MB at the most.
 const PARKED_MAX: usize = 1_000_000;
 
@@ -152,7 +163,10 @@ impl Lanes {
     }
 
     fn fits(&self, weight: usize) -> bool {
-        self.bytes + weight < self.limits.bytes && self.records < self.limits.records
+        // What can start will, before anything is settled.
+        let tasks = (self.in_progress + self.ready.len()).min(IN_PROGRESS_MAX);
+        let parked = (self.parked * PARKED).min(self.limits.bytes / PARKED_SHARE);
+        self.bytes + tasks * TASK + parked + weight < self.limits.bytes && self.records < self.limits.records
     }
 
     /// What the lanes hold.

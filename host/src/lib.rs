@@ -50,4 +50,6 @@ pub mod demo;
 pub mod cli;
 
 #[cfg(test)]
+mod counted;
+#[cfg(test)]
 mod fakes;

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::*;
+use crate::counted;
 
 /// Records for the dead destination before the flow of the crash, and in it.
 const HELD_BEFORE: usize = 90_000;
@@ -19,9 +20,6 @@ const AT_ONCE: usize = 100;
 
 /// Turns of the flow, 10 ms each, after which what was sent is committed: two commits and a little.
 const COMMITTED_WITHIN: usize = 12;
-
-/// What a parked record costs beside its bytes, which are gone: its places in a lane and in the ledger.
-const PARKED_BYTES: usize = 64 + 24;
 
 /// Three destinations' records, all in one partition, in random order.
 struct Traffic {
@@ -41,8 +39,10 @@ impl Traffic {
         let key = self.random.usize(..KEYS);
         let destination = key % 3;
         let name = ["down", "up", "also-up"][destination];
-        self.broker.produce(self.destinations.len() as i64, &format!("{name}:{key}"));
-        self.destinations.push(destination);
+        counted::passed_over(|| {
+            self.broker.produce(self.destinations.len() as i64, &format!("{name}:{key}"));
+            self.destinations.push(destination);
+        });
         self.held += usize::from(destination == 0);
     }
 
@@ -50,7 +50,9 @@ impl Traffic {
         self.destinations.len() - self.held
     }
 
+    /// From its beginning on, all that it holds is counted.
     fn host(&self, stay: u64, down: Mood) -> Host {
+        counted::begin();
         let host = Host::start(&self.broker, config::Lanes::default().bytes, send_one);
         for (name, mood) in [("down", down), ("up", Mood::Answers(200, LATENCY)), ("also-up", Mood::Answers(200, LATENCY))] {
             host.destinations.mood(name, mood);
@@ -74,7 +76,7 @@ impl Traffic {
         let began = Instant::now();
         let (mut looked_at, mut sent) = (0, 0);
         host.until("the others are sent", |host| {
-            fits_in_memory(host);
+            fits_in_memory();
             let all = host.destinations.sent.lock().unwrap();
             let new = all[looked_at..].iter().map(|(_, path)| path[1..].parse::<usize>().unwrap());
             sent += new.filter(|&offset| self.destinations[offset] != 0).count();
@@ -86,10 +88,10 @@ impl Traffic {
     }
 }
 
-fn fits_in_memory(host: &Host) {
-    let budget = config::Lanes::default().bytes;
-    let load = host.control.status().load;
-    assert!(load.bytes + load.parked * PARKED_BYTES <= budget + budget / 10, "{load:?}");
+/// All that the host has held at once since its beginning, the budget for records and the rest of it.
+fn fits_in_memory() {
+    let (budget, peak) = (config::Lanes::default().bytes, counted::peak());
+    assert!(peak <= budget + budget / 10, "{peak} bytes at once, of {budget}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -107,17 +109,21 @@ async fn ten_minutes_of_a_dead_destination_cost_the_others_nothing_and_a_crash_i
     let beside_a_dead_one = traffic.until_the_others_are_sent(&host).await;
     assert!(beside_a_good_one.as_secs_f64() / beside_a_dead_one.as_secs_f64() > 0.95, "{beside_a_dead_one:?} instead of {beside_a_good_one:?}");
     tokio::time::sleep(Duration::from_secs(300)).await;
-    fits_in_memory(&host);
+    fits_in_memory();
+    assert!(counted::peak() > config::Lanes::default().bytes / 2, "it is counted what records cost: {}", counted::peak());
     let load = host.control.status().load;
     assert_eq!(load.records + load.parked, HELD_BEFORE, "{load:?}");
     assert!(load.parked > HELD_BEFORE / 2, "it is more than the window has room for: {load:?}");
 
     // In the middle of the ten minutes, and of a flow of records, it is killed. What is left is the commit.
     traffic.flow((HELD_BEFORE + HELD) / 2).await;
-    let committed = host.sent();
+    let committed = counted::passed_over(|| host.sent());
     traffic.flow(traffic.held + COMMITTED_WITHIN * AT_ONCE / 3).await;
     host.task.abort();
     assert!((&mut host.task).await.unwrap_err().is_cancelled());
+    fits_in_memory();
+    // What it had begun ends with it.
+    tokio::time::sleep(Duration::from_millis(1)).await;
     let mut sent = host.sent();
     assert!(sent.len() > committed.len(), "it was killed while it was at work");
     let metadata = traffic.broker.0.lock().unwrap().committed.clone().unwrap().1;
@@ -126,10 +132,11 @@ async fn ten_minutes_of_a_dead_destination_cost_the_others_nothing_and_a_crash_i
     let host = traffic.host(3, Mood::Down);
     traffic.flow(HELD).await;
     tokio::time::sleep(Duration::from_secs(300)).await;
-    fits_in_memory(&host);
+    fits_in_memory();
     host.destinations.mood("down", Mood::Answers(200, LATENCY));
     let end = traffic.destinations.len();
     host.until_committed(end as i64).await;
+    fits_in_memory();
     let after = host.shut_down().await;
 
     let committed: HashSet<i64> = committed.into_iter().collect();
