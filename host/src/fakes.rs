@@ -331,11 +331,20 @@ pub(crate) struct Books {
     pub(crate) panic: Arc<Mutex<u32>>,
     /// So many commits do not get on their way.
     pub(crate) refuse_commits: Arc<Mutex<u32>>,
+    /// Bytes of metadata that the broker takes.
+    pub(crate) metadata_max: Arc<Mutex<usize>>,
+    /// Bytes that it refused last.
+    pub(crate) refused_metadata: Arc<Mutex<Option<usize>>>,
 }
 
 impl Settle for Books {
     fn commit(&self, marks: Vec<Mark>) -> Result<(), String> {
         take_one(&self.refuse_commits)?;
+        let longest = marks.iter().map(|mark| mark.metadata.len()).max().unwrap_or(0);
+        if longest > *self.metadata_max.lock().unwrap() {
+            *self.refused_metadata.lock().unwrap() = Some(longest);
+            return Ok(());
+        }
         self.broker.commit(marks);
         Ok(())
     }
@@ -382,6 +391,8 @@ pub(crate) fn pipeline<D: Deliver>(broker: &Broker, deliver: D, code: fn(&Record
             refuse: Arc::default(),
             panic: Arc::default(),
             refuse_commits: Arc::default(),
+            metadata_max: Arc::new(Mutex::new(4096)),
+            refused_metadata: Arc::default(),
         },
         metrics: Metrics::new(),
         policy: Policy {

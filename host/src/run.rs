@@ -8,6 +8,7 @@ mod control;
 mod drain;
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -275,7 +276,13 @@ impl<S: Source, T: Transform, D: Deliver, K: Settle> Run<S, T, D, K> {
                 records.into_iter().for_each(|record| self.lanes.fetched(record));
                 gone.into_iter().for_each(|(id, offset)| self.count_gone(id, offset));
             }
-            Event::CommitFailed(stays) => self.ledger.unmark(&stays),
+            Event::Deleted { assignment, offsets } => self.count_deleted(assignment, &offsets),
+            Event::CommitFailed { stays, too_large } => {
+                if too_large {
+                    self.ledger.metadata_refused();
+                }
+                self.ledger.unmark(&stays);
+            }
             Event::Failed(why) => return Err(why),
         }
         Ok(())
@@ -302,6 +309,18 @@ impl<S: Source, T: Transform, D: Deliver, K: Settle> Run<S, T, D, K> {
             self.pipeline.metrics.gone(&stay.topic, stay.partition, 1);
         }
         self.ledger.settle(ticket);
+    }
+
+    /// Retention was faster than the host. What was settled there before is no loss.
+    fn count_deleted(&self, id: AssignmentId, offsets: &Range<i64>) {
+        let Some(stay) = self.ledger.assignment(id) else { return };
+        let lost = self.ledger.unsettled(id, offsets);
+        if lost > 0 {
+            tracing::error!(topic = %stay.topic, partition = stay.partition, ?offsets, lost, "retention deleted records before they were handled");
+            self.pipeline.metrics.gone(&stay.topic, stay.partition, lost);
+        } else {
+            tracing::info!(topic = %stay.topic, partition = stay.partition, ?offsets, "retention deleted what was settled already");
+        }
     }
 
     /// Ends the intake of all partitions.

@@ -50,18 +50,35 @@ impl Broker {
     }
 }
 
-fn start() -> Result<Broker, String> {
-    if let Ok(address) = std::env::var("KEYWAY_TEST_BROKERS") {
-        return Ok(Broker::at(address));
+impl Broker {
+    /// A broker of the test's own, with settings that cannot be changed while it runs. It costs a start of ten seconds.
+    ///
+    /// # Panics
+    /// When there is no way to get one.
+    pub fn own(settings: &[(&str, &str)]) -> Broker {
+        match start_new(settings) {
+            Ok(broker) => broker,
+            Err(problem) => panic!("no Kafka to test on: {problem}"),
+        }
     }
+}
+
+fn start() -> Result<Broker, String> {
+    match std::env::var("KEYWAY_TEST_BROKERS") {
+        Ok(address) => Ok(Broker::at(address)),
+        Err(_) => start_new(&[]).map_err(|problem| format!("`KEYWAY_TEST_BROKERS` is not set; {problem}")),
+    }
+}
+
+fn start_new(further: &[(&str, &str)]) -> Result<Broker, String> {
     let jars = match jars() {
         Ok(jars) => jars,
         Err(no_jars) if answers("timeout", &[DOCKER_ANSWERS_WITHIN, "docker", "info"]) => {
-            return in_docker().map_err(|problem| format!("{no_jars}; and in Docker: {problem}"));
+            return in_docker(further).map_err(|problem| format!("{no_jars}; and in Docker: {problem}"));
         }
-        Err(no_jars) => return Err(format!("`KEYWAY_TEST_BROKERS` is not set; {no_jars}; and no Docker engine answers `docker info`")),
+        Err(no_jars) => return Err(format!("{no_jars}; and no Docker engine answers `docker info`")),
     };
-    from_jars(&jars)
+    from_jars(&jars, further)
 }
 
 /// Kafka's version; a part of the cache's path, so that a new one is fetched anew.
@@ -140,9 +157,10 @@ wait
 rm -rf "$data"
 "#;
 
-fn from_jars(jars: &Path) -> Result<Broker, String> {
+fn from_jars(jars: &Path, further: &[(&str, &str)]) -> Result<Broker, String> {
     let data = tempfile::Builder::new().prefix("keyway-kafka-").tempdir().map_err(|error| format!("make a temporary folder: {error}"))?.keep();
     let (port, controller) = (free_port()?, free_port()?);
+    let further: String = further.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
     let settings = format!(
         "process.roles=broker,controller\n\
          node.id=1\n\
@@ -158,7 +176,8 @@ fn from_jars(jars: &Path) -> Result<Broker, String> {
          transaction.state.log.num.partitions=4\n\
          group.initial.rebalance.delay.ms=0\n\
          auto.create.topics.enable=false\n\
-         num.partitions=1\n",
+         num.partitions=1\n\
+         {further}",
         data.display()
     );
     let file = data.join("server.properties");
@@ -189,8 +208,9 @@ fn from_jars(jars: &Path) -> Result<Broker, String> {
 }
 
 /// The same node from the project's image, for machines without a JDK.
-fn in_docker() -> Result<Broker, String> {
-    let (port, name) = (free_port()?, format!("keyway-test-{}", std::process::id()));
+fn in_docker(further: &[(&str, &str)]) -> Result<Broker, String> {
+    let port = free_port()?;
+    let name = format!("keyway-test-{}-{port}", std::process::id());
     let settings = [
         "KAFKA_PROCESS_ROLES=broker,controller".to_owned(),
         "KAFKA_NODE_ID=1".to_owned(),
@@ -207,8 +227,10 @@ fn in_docker() -> Result<Broker, String> {
     ];
     let mut run = Command::new("docker");
     run.args(["run", "--detach", "--rm", "--name", &name, "--publish", &format!("127.0.0.1:{port}:9092")]);
-    for setting in &settings {
-        run.args(["--env", setting]);
+    // The image's way of naming any setting.
+    let further = further.iter().map(|(name, value)| format!("KAFKA_{}={value}", name.to_uppercase().replace('.', "_")));
+    for setting in settings.into_iter().chain(further) {
+        run.args(["--env", &setting]);
     }
     let started = run.arg(format!("apache/kafka:{}", version())).stdin(Stdio::null()).output().map_err(|error| format!("run `docker`: {error}"))?;
     if !started.status.success() {

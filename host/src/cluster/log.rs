@@ -65,7 +65,7 @@ impl ClientLog {
 }
 
 /// Librdkafka's name for its line about a failed commit.
-const COMMIT_FAILED: &str = "COMMITFAIL";
+pub const COMMIT_FAILED: &str = "COMMITFAIL";
 
 /// Errors that time does not mend.
 fn needs_a_person(code: RDKafkaErrorCode) -> bool {

@@ -13,5 +13,5 @@ mod topics;
 pub use client::{admin, consumer, describe, producer};
 pub use failed::Failed;
 pub use identity::Identity;
-pub use log::{ClientLog, Reach};
+pub use log::{COMMIT_FAILED, ClientLog, Reach};
 pub use topics::{Found, create, ensure, find};

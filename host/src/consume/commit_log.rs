@@ -1,15 +1,14 @@
 //! What is said of commits that fail.
 //!
-//! During a rebalance the group takes no commits, and twenty a second may fail until it is over. The first failure is said at once, those that follow as a
-//! number now and then, and that commits succeed again when they do. Knows nothing of what is done about it.
+//! During a rebalance the group takes no commits, and twenty a second may fail until it is over. The first failure is said at once, and those that follow as a
+//! number now and then. That commits succeed is never heard of; failures that come after a pause are new ones. Knows nothing of what is done about it.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rdkafka::error::KafkaError;
 use tokio::time::Instant;
 
-/// Time between two lines about failures that go on. Arbitrary.
+/// Time between two lines about failures that go on, and without failures until they have ended. Arbitrary.
 const BETWEEN: Duration = Duration::from_secs(10);
 
 /// Says how commits go.
@@ -20,25 +19,18 @@ pub(super) struct CommitLog(Mutex<Failures>);
 #[derive(Debug, Default)]
 struct Failures {
     in_a_row: u64,
+    last: Option<Instant>,
     /// When one was said last.
     said: Option<Instant>,
 }
 
 impl CommitLog {
-    /// A commit has ended, with this error or with none.
-    pub(super) fn tell(&self, error: Option<&KafkaError>) {
-        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match error {
-            Some(error) => match failures.failed() {
-                Some(1) => tracing::warn!(%error, "a commit failed and is tried again"),
-                Some(in_a_row) => tracing::warn!(%error, in_a_row, "commits go on failing and are tried again"),
-                None => tracing::debug!(%error, "a commit failed and is tried again"),
-            },
-            None => {
-                if let Some(failed) = failures.succeeded() {
-                    tracing::info!(failed, "commits succeed again");
-                }
-            }
+    /// A commit has failed, with these words.
+    pub(super) fn failed(&self, why: &str) {
+        match self.0.lock().unwrap_or_else(PoisonError::into_inner).failed() {
+            Some(1) => tracing::warn!(why, "a commit failed and is tried again"),
+            Some(in_a_row) => tracing::warn!(why, in_a_row, "commits go on failing and are tried again"),
+            None => tracing::debug!(why, "a commit failed and is tried again"),
         }
     }
 }
@@ -46,18 +38,16 @@ impl CommitLog {
 impl Failures {
     /// How many there are in a row, if that is to be said now.
     fn failed(&mut self) -> Option<u64> {
+        if self.last.is_some_and(|last| last.elapsed() >= BETWEEN) {
+            *self = Failures::default();
+        }
         self.in_a_row += 1;
+        self.last = Some(Instant::now());
         let due = self.said.is_none_or(|said| said.elapsed() >= BETWEEN);
         due.then(|| {
             self.said = Some(Instant::now());
             self.in_a_row
         })
-    }
-
-    /// How many there were, if there were any.
-    fn succeeded(&mut self) -> Option<u64> {
-        let Failures { in_a_row, .. } = std::mem::take(self);
-        (in_a_row > 0).then_some(in_a_row)
     }
 }
 
@@ -74,8 +64,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         assert_eq!(said, [1, 201, 401]);
-        assert_eq!(failures.succeeded(), Some(500));
-        assert_eq!(failures.succeeded(), None);
+        tokio::time::sleep(BETWEEN).await;
         assert_eq!(failures.failed(), Some(1));
     }
 }

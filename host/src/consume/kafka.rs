@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::commit_log::CommitLog;
+use super::place::{First, Places};
 use super::queue::Queue;
 use super::rebalance::{Context, Ending};
 use super::refetch::Refetch;
@@ -59,6 +61,11 @@ impl Kafka {
         let client_id = advertised.map_or_else(|| format!("keyway-{host}"), |address| format!("keyway-{host}@{address}"));
         let mut config = consumer(settings, &client_id)?;
         let member = membership(&mut config, &identity);
+        let first = First::take(&mut config);
+        // Librdkafka tells of some things in warnings alone.
+        if (config.log_level as i32) < RDKafkaLogLevel::Warning as i32 {
+            config.set_log_level(RDKafkaLogLevel::Warning);
+        }
         let queue = Arc::new(Queue::default());
         let stays = Arc::new(Stays::default());
         let closing = Arc::new(AtomicBool::new(false));
@@ -76,7 +83,8 @@ impl Kafka {
             closing: Arc::clone(&closing),
             ending: Arc::clone(&ending),
             commit_log: CommitLog::default(),
-            expected: Mutex::default(),
+            places: Places::default(),
+            first,
         };
         let consumer = Arc::new(config.create_with_context::<_, BaseConsumer<Context>>(context).map_err(|error| describe(&error))?);
         *consumer.context().consumer.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&consumer);

@@ -7,6 +7,7 @@
 mod commit_log;
 mod copy;
 mod kafka;
+mod place;
 mod queue;
 mod rebalance;
 mod refetch;
@@ -15,6 +16,7 @@ mod thread;
 
 pub use kafka::{Kafka, KafkaOffsets};
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -38,8 +40,20 @@ pub enum Event {
         /// Those that are no longer in the log: deleted by retention or compaction.
         gone: Vec<(AssignmentId, i64)>,
     },
-    /// Kafka did not take the last commit of these partitions; what it covered is to be committed again.
-    CommitFailed(Vec<AssignmentId>),
+    /// Retention deleted what stood at these offsets before it could be read: nothing of it comes.
+    Deleted {
+        /// The stay.
+        assignment: AssignmentId,
+        /// From the first that was to be read to where the log begins now. An earlier owner may have settled some of them.
+        offsets: Range<i64>,
+    },
+    /// Kafka did not take a commit of some of these partitions; what it covered is to be committed again.
+    CommitFailed {
+        /// The stays.
+        stays: Vec<AssignmentId>,
+        /// Whether the broker takes less metadata than it was given.
+        too_large: bool,
+    },
     /// The source ended: an unrecoverable error, in words for the operator.
     Failed(String),
 }

@@ -3,7 +3,6 @@
 //! librdkafka hands a rebalance to the thread that polls and waits until it is done with. Everything here therefore has a deadline, and the
 //! sum of the deadlines is far below `max.poll.interval.ms` (300 s).
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -12,9 +11,8 @@ use std::time::Duration;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::KafkaError;
 use rdkafka::statistics::Statistics;
-use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::oneshot;
@@ -22,12 +20,13 @@ use tokio::sync::oneshot::error::TryRecvError;
 
 use super::commit_log::CommitLog;
 use super::copy::readable;
+use super::place::{First, Places, offset_reset};
 use super::queue::Queue;
 use super::stays::Stays;
 use super::{Assigned, Event, Revoked};
-use crate::cluster::ClientLog;
+use crate::cluster::{COMMIT_FAILED, ClientLog};
 use crate::observe::Metrics;
-use crate::record::{Assignment, AssignmentId};
+use crate::record::Assignment;
 use crate::settle::{Mark, offsets};
 
 /// Tries to read what was committed, one after another, each with this deadline. A coordinator that moves needs some seconds.
@@ -62,27 +61,10 @@ pub(super) struct Context {
     /// With what it ends. Set before `closing` is.
     pub(super) ending: Arc<Ending>,
     pub(super) commit_log: CommitLog,
-    /// Where each stay's next record is expected; of a stay without a committed offset, from its first record on.
-    pub(super) expected: Mutex<HashMap<AssignmentId, Expected>>,
-}
-
-/// Where a stay's next record is expected.
-#[derive(Debug)]
-pub(super) struct Expected {
-    next: i64,
-    /// Whether a record has come yet.
-    begun: bool,
-}
-
-/// How a record comes.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Came {
-    /// After the one before it, be it with a gap: compaction and transactions make those.
-    InOrder,
-    /// As the first one, beyond the committed offset, which is this.
-    Beyond(i64),
-    /// Before the offset that was expected, which is this: the log was cut back, or the topic was made anew.
-    Before(i64),
+    /// Where each stay's next record is expected.
+    pub(super) places: Places,
+    /// Where a partition begins of which the group has committed nothing.
+    pub(super) first: First,
 }
 
 /// Why a last commit is not known to have been done.
@@ -108,8 +90,9 @@ impl From<KafkaError> for Uncommitted {
 }
 
 impl Context {
-    fn assign(&self, consumer: &BaseConsumer<Context>, list: &TopicPartitionList) {
+    fn assign(&self, consumer: &BaseConsumer<Context>, list: &mut TopicPartitionList) {
         let committed = self.committed(consumer, list);
+        let mut unknown = Vec::new();
         let mut begun = Vec::with_capacity(list.count());
         for element in list.elements() {
             let (topic, partition) = (element.topic(), element.partition());
@@ -120,14 +103,18 @@ impl Context {
             });
             let metadata = found.and_then(|found| readable(|| found.metadata().to_owned())).unwrap_or_default();
             let assignment = self.stays.begin(topic, partition);
-            if let Some(next) = offset {
-                self.expected().insert(assignment.id, Expected { next, begun: false });
+            match offset {
+                Some(next) => self.places.begin(assignment.id, next),
+                // Where it could not be read what is committed, librdkafka asks for it itself.
+                None if committed.is_some() => unknown.push((topic.to_owned(), partition)),
+                None => {}
             }
             begun.push(Assigned { assignment, committed: offset, metadata });
         }
         tracing::info!(partitions = begun.len(), "partitions were assigned");
         // Before any of their records can come: those come through the same thread.
         self.queue.put_event(Event::Assigned(begun));
+        self.begin_unknown(list, &unknown);
         let assigned = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(list),
             RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(list),
@@ -139,6 +126,25 @@ impl Context {
             && let Err(error) = consumer.pause(list)
         {
             tracing::warn!(%error, "new partitions could not be paused");
+        }
+    }
+
+    /// Has partitions of which nothing is committed begin where the operator wants it.
+    fn begin_unknown(&self, list: &mut TopicPartitionList, unknown: &[(String, i32)]) {
+        for (topic, partition) in unknown {
+            match self.first {
+                First::Earliest => {}
+                First::Latest => {
+                    if let Err(error) = list.set_partition_offset(topic, *partition, Offset::End) {
+                        tracing::error!(topic, partition, %error, "a partition begins with its oldest record");
+                    }
+                }
+                First::Nowhere => {
+                    self.queue.put_event(Event::Failed(format!(
+                        "begin with {topic}/{partition}: its group has committed nothing there, and `auto.offset.reset` is `error`"
+                    )));
+                }
+            }
         }
     }
 
@@ -205,7 +211,7 @@ impl Context {
     /// Ends a partition's stay, if there is one.
     fn end(&self, topic: &str, partition: i32) -> Option<Arc<Assignment>> {
         let ended = self.stays.end(topic, partition)?;
-        self.expected().remove(&ended.id);
+        self.places.end(ended.id);
         Some(ended)
     }
 
@@ -216,26 +222,13 @@ impl Context {
         if self.queue.put_event(Event::Revoked(Revoked { assignments, lost, release })) { self.await_release(released) } else { Vec::new() }
     }
 
-    fn expected(&self) -> MutexGuard<'_, HashMap<AssignmentId, Expected>> {
-        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How a record comes that has been read.
-    pub(super) fn came(&self, id: AssignmentId, offset: i64) -> Came {
-        match self.expected().insert(id, Expected { next: offset + 1, begun: true }) {
-            Some(Expected { next, .. }) if offset < next => Came::Before(next),
-            Some(Expected { next, begun: false }) if offset > next => Came::Beyond(next),
-            _ => Came::InOrder,
-        }
-    }
-
     /// Begins the stay of a partition anew, because reading goes on at this offset before the expected one: what was settled there was other
     /// records. What is in progress of the old stay may finish first; nothing of it is committed.
     pub(super) fn begin_anew(&self, topic: &str, partition: i32, offset: i64) -> Arc<Assignment> {
         let ended = self.end(topic, partition);
         self.drain(ended.as_slice(), false);
         let assignment = self.stays.begin(topic, partition);
-        self.expected().insert(assignment.id, Expected { next: offset + 1, begun: true });
+        self.places.came(assignment.id, offset);
         self.queue.put_event(Event::Assigned(vec![Assigned { assignment: Arc::clone(&assignment), committed: None, metadata: String::new() }]));
         assignment
     }
@@ -268,12 +261,18 @@ impl Context {
             return Err(Uncommitted::Failed("the consumer is closed".into()));
         };
         let list = offsets(marks);
+        let bare: Vec<Mark> = marks.iter().map(|mark| Mark { metadata: String::new(), ..mark.clone() }).collect();
         let (done, finished) = sync_channel(1);
         std::thread::Builder::new()
             .name("keyway-commit".into())
             .spawn(move || {
+                let committed = match consumer.commit(&list, CommitMode::Sync) {
+                    // There is no time to find out how much the broker would take.
+                    Err(error) if is_metadata_too_large(&error) => consumer.commit(&offsets(&bare), CommitMode::Sync),
+                    committed => committed,
+                };
                 // Nobody listens any more when the deadline has passed.
-                let _ = done.send(consumer.commit(&list, CommitMode::Sync));
+                let _ = done.send(committed);
             })
             .map_err(|error| Uncommitted::Failed(format!("no thread for it: {error}")))?;
         match finished.recv_timeout(LAST_COMMIT) {
@@ -296,23 +295,23 @@ impl ConsumerContext for Context {
             _ => self.revoke(consumer, list),
         }
     }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        if result.is_ok() {
-            self.log.reached();
-        }
-        self.metrics.commit(result.is_ok());
-        self.commit_log.tell(result.as_ref().err());
-        if result.is_err() {
-            let stay = |element: TopicPartitionListElem<'_>| self.stays.of(element.topic(), element.partition());
-            let stays = offsets.elements().into_iter().filter_map(stay).map(|stay| stay.id).collect();
-            self.queue.put_event(Event::CommitFailed(stays));
-        }
-    }
 }
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        // Nothing else tells of it. It comes before the first record from the new place.
+        if facility == "OFFSET"
+            && let Some((topic, partition, from)) = offset_reset(line)
+        {
+            self.stays.of(topic, partition).inspect(|stay| self.places.jumped(stay.id, from));
+        }
+        // Nor of a commit that was not waited for: librdkafka calls back for those that it makes by itself, and this host makes all of them.
+        if facility == COMMIT_FAILED {
+            self.metrics.commit(false);
+            self.commit_log.failed(line);
+            let too_large = line.contains("Offset metadata string too large");
+            self.queue.put_event(Event::CommitFailed { stays: self.stays.all(), too_large });
+        }
         self.log.log(level, facility, line);
     }
 
@@ -336,6 +335,11 @@ impl ClientContext for Context {
             }
         }
     }
+}
+
+/// Whether the broker takes less metadata with a commit (`offset.metadata.max.bytes`).
+fn is_metadata_too_large(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::OffsetMetadataTooLarge)
 }
 
 impl AsRef<ClientLog> for Context {

@@ -71,6 +71,9 @@ impl Refetch {
             config.remove(membership);
         }
         config.set("enable.partition.eof", "true");
+        // Where retention has passed the first record that is wanted, those behind it are still there. Anywhere else than at the beginning of the log
+        // they would seem to be gone.
+        config.set("auto.offset.reset", "earliest");
         config.set("queued.max.messages.kbytes", "4096");
         Refetch { wanted: Arc::default(), config, queue, stays, started: false }
     }
@@ -198,9 +201,8 @@ impl Reader {
                     found.gone.extend(wanted.drain(..).map(|offset| (assignment.id, offset)));
                 }
                 Some(Ok(_)) => {}
-                // Librdkafka mends these by itself, and has logged them.
-                Some(Err(_)) => {}
-                None => {
+                // Librdkafka mends errors by itself, and has logged them. Should it not, that is to be heard of, like silence.
+                Some(Err(_)) | None => {
                     silent += 1;
                     if silent % SILENCE == 0 {
                         tracing::warn!(

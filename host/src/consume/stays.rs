@@ -49,6 +49,11 @@ impl Stays {
         self.topics().get(topic)?.get(usize::try_from(partition).ok()?)?.clone()
     }
 
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<AssignmentId> {
+        self.topics().values().flatten().flatten().map(|stay| stay.id).collect()
+    }
+
     /// Whether this very stay goes on.
     pub(super) fn has(&self, assignment: &Assignment) -> bool {
         self.of(&assignment.topic, assignment.partition).is_some_and(|now| now.id == assignment.id)
@@ -64,6 +69,7 @@ mod tests {
         let stays = Stays::default();
         let first = stays.begin("orders", 2);
         assert!(stays.has(&first));
+        assert_eq!(stays.all(), [first.id]);
         assert_eq!(stays.of("orders", 1), None);
         assert_eq!(stays.end("orders", 2), Some(Arc::clone(&first)));
         assert!(!stays.has(&first));

@@ -10,10 +10,11 @@ use rdkafka::message::Message as _;
 
 use super::Event;
 use super::copy;
+use super::place::Came;
 use super::queue::{BATCH_BYTES, BATCH_RECORDS, Refused};
-use super::rebalance::{Came, Context, Uncommitted};
+use super::rebalance::{Context, Uncommitted};
 use crate::cluster::Identity;
-use crate::record::Record;
+use crate::record::{Assignment, Record};
 use crate::settle::Mark;
 
 /// Longest poll when nothing comes: how late a request to end is heard.
@@ -83,10 +84,10 @@ impl Reader {
         // A record of a partition that has just gone may still lie in librdkafka's queue.
         let Some(assignment) = context.stays.of(message.topic(), message.partition()) else { return };
         let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
-        let assignment = match context.came(assignment.id, offset) {
+        let assignment = match context.places.came(assignment.id, offset) {
             Came::InOrder => assignment,
-            Came::Beyond(committed) => {
-                self.count_deleted(topic, partition, committed);
+            Came::Beyond(expected) => {
+                self.look_for_deleted(&assignment, expected, offset);
                 assignment
             }
             Came::Before(expected) => {
@@ -105,13 +106,13 @@ impl Reader {
         batch.records.push(record);
     }
 
-    /// Says so when records that the group had not settled are gone from the log. A gap alone says nothing: compaction and transactions make them too.
-    fn count_deleted(&self, topic: &str, partition: i32, committed: i64) {
+    /// Tells the loop when what was to be read is gone from the log. A gap alone says nothing: compaction and transactions make them too.
+    fn look_for_deleted(&self, assignment: &Assignment, expected: i64, offset: i64) {
+        let (topic, partition) = (&*assignment.topic, assignment.partition);
         match self.consumer.fetch_watermarks(topic, partition, BOUNDS) {
-            Ok((lowest, _)) if lowest > committed => {
-                let lost = lowest - committed;
-                self.consumer.context().metrics.gone(topic, partition, lost.unsigned_abs());
-                tracing::error!(topic, partition, committed, lowest, "retention deleted records before they were handled");
+            Ok((lowest, _)) if lowest > expected => {
+                // Before the record that has come, so that the loop still knows what was settled there.
+                self.consumer.context().queue.put_event(Event::Deleted { assignment: assignment.id, offsets: expected..lowest.min(offset) });
             }
             Ok(_) => {}
             Err(error) => tracing::warn!(topic, partition, %error, "it is not known whether retention deleted records before they were handled"),

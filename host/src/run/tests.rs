@@ -70,9 +70,77 @@ async fn a_commit_that_failed_is_tried_again_though_nothing_else_settles() {
     host.until_committed(1).await;
     // Kafka lost it after it was on its way.
     host.broker.0.lock().unwrap().committed = None;
-    host.prompter.say(Event::CommitFailed(vec![AssignmentId(1)]));
+    host.prompter.say(Event::CommitFailed { stays: vec![AssignmentId(1)], too_large: false });
     host.until_committed(1).await;
     assert_eq!(host.shut_down().await, [0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_takes_less_metadata_gets_less_and_commits_go_on() {
+    let broker = Broker::default();
+    // Half of the records are held, in no order, so that the map needs room.
+    let mut random = fastrand::Rng::with_seed(6);
+    let held: Vec<i64> = (0..4_000).filter(|offset| *offset == 0 || random.bool()).collect();
+    (0..4_000).for_each(|offset| broker.produce(offset, if held.contains(&offset) { "b:1" } else { "a:1" }));
+    let host = Host::start(&broker, 1 << 24, send_one);
+    host.destinations.mood("b", Mood::Down);
+    *host.pipeline.settle.metadata_max.lock().unwrap() = 10;
+    host.prompter.say(broker.assigned(1));
+    host.prompter.say(broker.fetch(1));
+    host.until("all that can be is sent", |host| host.sent().len() == 4_000 - held.len()).await;
+    let metadata = |host: &Host| host.broker.0.lock().unwrap().committed.as_ref().map(|(_, map)| map.len());
+    host.until("the broker to refuse a commit", |host| host.pipeline.settle.refused_metadata.lock().unwrap().is_some()).await;
+    let mut refused = Vec::new();
+    let last_refused = || host.pipeline.settle.refused_metadata.lock().unwrap().take();
+    while let Some(bytes) = last_refused() {
+        refused.push(bytes);
+        host.prompter.say(Event::CommitFailed { stays: vec![AssignmentId(1)], too_large: true });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!(refused.len() > 1 && refused.is_sorted_by(|more, less| *less <= more / 2), "{refused:?}");
+    assert_eq!(metadata(&host), Some(0), "the watermark is committed, with nothing that the broker would refuse");
+    assert!(host.pipeline.metrics.render().lines().any(|line| line.starts_with("keyway_inexact_commits_total ") && !line.ends_with(" 0")));
+    host.destinations.mood("b", Mood::Answers(200, Duration::ZERO));
+    host.until_committed(4_000).await;
+    host.shut_down().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_retention_deletes_unread_is_counted_but_for_what_was_settled_before() {
+    let gone = |host: &Host| {
+        let text = host.pipeline.metrics.render();
+        let line = text.lines().find_map(|line| line.strip_prefix("keyway_gone_records_total{topic=\"events\",partition=\"0\"} "));
+        line.map_or(0, |number| number.parse::<u64>().unwrap())
+    };
+    // One key is held at offset 0, and a thousand records behind it are settled.
+    let broker = Broker::default();
+    broker.produce(0, "b:1");
+    (1..=1_000).for_each(|offset| broker.produce(offset, "a:1"));
+    let host = Host::start(&broker, 1 << 20, send_one);
+    host.destinations.mood("a", Mood::Answers(200, Duration::ZERO));
+    host.destinations.mood("b", Mood::Down);
+    host.prompter.say(broker.assigned(1));
+    host.prompter.say(broker.fetch(1));
+    host.until("the rest is sent", |host| host.sent().len() == 1_000).await;
+    host.shut_down().await;
+    assert_eq!(broker.committed(), Some(0));
+
+    // While no host runs, retention deletes all of it, and five records that nobody has seen.
+    broker.produce(1_006, "a:1");
+    let host = Host::start(&broker, 1 << 20, send_one);
+    host.prompter.say(broker.assigned(2));
+    host.prompter.say(Event::Deleted { assignment: AssignmentId(2), offsets: 0..1_006 });
+    host.prompter.say(Event::Records(vec![record(2, 1_006, "a:1")]));
+    host.until_committed(1_007).await;
+    assert_eq!(gone(&host), 6, "the held one, and those that nobody has seen");
+
+    // And while it runs.
+    host.prompter.say(Event::Deleted { assignment: AssignmentId(2), offsets: 1_000..1_017 });
+    host.prompter.say(Event::Records(vec![record(2, 1_017, "a:1")]));
+    host.until_committed(1_018).await;
+    assert_eq!(gone(&host), 16, "what was seen is not among it");
+    host.prompter.say(Event::Deleted { assignment: AssignmentId(1), offsets: 1_000..1_017 });
+    host.shut_down().await;
 }
 
 #[tokio::test(start_paused = true)]

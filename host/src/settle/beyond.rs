@@ -25,7 +25,10 @@ use fronts::{Fronts, Known};
 use numbers::{put_number, take_number};
 
 /// The broker's default for `offset.metadata.max.bytes`, which counts the whole string.
-const METADATA_MAX: usize = 4096;
+pub(super) const METADATA_MAX: usize = 4096;
+
+/// With less room than this nothing is told.
+const METADATA_MIN: usize = 64;
 
 /// The form that is exact.
 const RUNS: &str = "kw1:";
@@ -34,11 +37,13 @@ const RUNS: &str = "kw1:";
 const KEYED: &str = "kw2:";
 
 /// What fits behind a prefix, before base64.
-const PACKED_MAX: usize = (METADATA_MAX - RUNS.len()) / 4 * 3;
+const fn packed_max(metadata_max: usize) -> usize {
+    (metadata_max - RUNS.len()) / 4 * 3
+}
 
 /// Of this, what the newest runs may take in the second form: a third, some 500 to 1,000 runs, which is what is in progress at once in one partition
 /// and what settled around it. The rest is for the keys.
-const NEWEST_MAX: usize = PACKED_MAX / 3;
+const NEWEST: usize = 3;
 
 /// Runs of which it is tried whether they fit exactly. A regular pattern of many packs well; the bound is one on the work of a commit.
 const RUNS_MAX: usize = 32_768;
@@ -62,10 +67,12 @@ pub(super) struct Beyond {
 /// A map as commit metadata.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Encoded {
-    /// At most [`METADATA_MAX`] bytes; empty when there is nothing to say.
+    /// Empty when there is nothing to say, or no room.
     pub(super) text: String,
     /// Whether it says exactly what is settled.
     pub(super) exact: bool,
+    /// About how many settled offsets it does not tell of.
+    pub(super) left_out: i64,
 }
 
 impl Beyond {
@@ -73,6 +80,20 @@ impl Beyond {
     pub(super) fn contains(&self, offset: i64, hash: u32) -> bool {
         let after = self.runs.partition_point(|&(start, _)| start <= offset);
         (after > 0 && offset < self.runs[after - 1].1) || self.fronts.as_ref().is_some_and(|fronts| fronts.contains(offset, hash))
+    }
+
+    /// How many offsets from `from` to `to` are not known to be settled. Where it tells by key, that is one a key, since each has at least one; of what
+    /// lies between that and the runs it knows nothing, and counts nothing.
+    pub(super) fn unsettled(&self, from: i64, to: i64) -> i64 {
+        let (by_key, runs_from) = match &self.fronts {
+            Some(fronts) => {
+                let newest = self.runs.front().map_or(fronts.until(), |(start, _)| *start);
+                (fronts.between(from, to), newest.clamp(from, to.max(from)))
+            }
+            None => (0, from),
+        };
+        let settled: i64 = self.runs.iter().map(|&(start, end)| (end.min(to) - start.max(runs_from)).max(0)).sum();
+        by_key + (to - runs_from).max(0) - settled
     }
 
     /// Drops what is known of offsets below this one.
@@ -90,28 +111,33 @@ impl Beyond {
     }
 
     /// What is settled from the watermark `next` up to `high`, given what is undecided and the hash of its key, and what `restored` knows from
-    /// `high` on.
-    pub(super) fn encode(next: i64, high: i64, undecided: &BTreeMap<i64, u32>, restored: &Beyond) -> Encoded {
+    /// `high` on. In at most `max` bytes.
+    pub(super) fn encode(next: i64, high: i64, undecided: &BTreeMap<i64, u32>, restored: &Beyond, max: usize) -> Encoded {
         let runs = settled_runs(next, high, undecided, restored);
-        if restored.fronts.is_none() {
-            if runs.is_empty() {
-                return Encoded { text: String::new(), exact: true };
-            }
-            if runs.len() <= RUNS_MAX
-                && let packed = pack_runs(&runs, next)
-                && packed.len() <= PACKED_MAX
-            {
-                return Encoded { text: with_prefix(RUNS, &packed), exact: true };
-            }
+        let is_all_in_runs = restored.fronts.is_none();
+        let settled = length(&runs);
+        if is_all_in_runs && runs.is_empty() {
+            return Encoded { text: String::new(), exact: true, left_out: 0 };
         }
-        let (mut text, told) = encode_keyed(next, high, undecided, restored, &runs);
-        if restored.fronts.is_none()
-            && let (longest, more) = encode_longest(runs, next)
+        if max < METADATA_MIN {
+            return Encoded { text: String::new(), exact: false, left_out: settled };
+        }
+        let max = packed_max(max);
+        if is_all_in_runs
+            && runs.len() <= RUNS_MAX
+            && let packed = pack_runs(&runs, next)
+            && packed.len() <= max
+        {
+            return Encoded { text: with_prefix(RUNS, &packed), exact: true, left_out: 0 };
+        }
+        let (mut text, mut told) = encode_keyed(next, high, undecided, restored, &runs, max);
+        if is_all_in_runs
+            && let (longest, more) = encode_longest(runs, next, max)
             && more > told
         {
-            text = longest;
+            (text, told) = (longest, more);
         }
-        Encoded { text, exact: false }
+        Encoded { text, exact: false, left_out: (settled - told).max(0) }
     }
 
     /// Reads commit metadata that was written with the watermark `next`.
@@ -158,38 +184,38 @@ fn settled_runs(next: i64, high: i64, undecided: &BTreeMap<i64, u32>, restored: 
 }
 
 /// The second form, and of how many offsets it tells that they are settled.
-fn encode_keyed(next: i64, high: i64, undecided: &BTreeMap<i64, u32>, restored: &Beyond, runs: &[(i64, i64)]) -> (String, i64) {
+fn encode_keyed(next: i64, high: i64, undecided: &BTreeMap<i64, u32>, restored: &Beyond, runs: &[(i64, i64)], max: usize) -> (String, i64) {
     let old = restored.fronts.as_ref();
     // Below what was restored by key, no runs are known.
     let exact_from = runs.partition_point(|(start, _)| old.is_some_and(|old| *start < old.until()));
     let mut newest = &runs[exact_from..];
     newest = &newest[newest.len().saturating_sub(LONGEST_MAX)..];
     let mut packed = pack_runs(newest, next);
-    while packed.len() > NEWEST_MAX {
-        let keep = fitting(newest.len(), packed.len(), NEWEST_MAX);
+    while packed.len() > max / NEWEST {
+        let keep = fitting(newest.len(), packed.len(), max / NEWEST);
         newest = &newest[newest.len() - keep..];
         packed = pack_runs(newest, next);
     }
     // What is undecided past `high` has not been seen, and no key is known of it.
     let until = old.map_or_else(|| newest.first().map_or(high, |(start, _)| high.min(*start)), Fronts::until);
-    let mut bytes = Vec::with_capacity(PACKED_MAX);
+    let mut bytes = Vec::with_capacity(max);
     put_number(&mut bytes, packed.len() as i64);
     bytes.extend_from_slice(&packed);
     let mut fronts = Fronts::of(undecided.range(next..until), until);
     if let Some(old) = old {
         fronts.keep(old, high);
     }
-    let Known { until, share } = fronts.encode(next, PACKED_MAX - bytes.len(), &mut bytes);
+    let Known { until, share } = fronts.encode(next, max - bytes.len(), &mut bytes);
     let older: i64 = runs.iter().map(|&(start, end)| (end.min(until) - start).max(0)).sum();
     (with_prefix(KEYED, &bytes), (older as f64 * share) as i64 + length(newest))
 }
 
 /// The first form with the longest runs only, and how many offsets are in them.
-fn encode_longest(mut runs: Vec<(i64, i64)>, next: i64) -> (String, i64) {
+fn encode_longest(mut runs: Vec<(i64, i64)>, next: i64, max: usize) -> (String, i64) {
     keep_longest(&mut runs, LONGEST_MAX);
     let mut packed = pack_runs(&runs, next);
-    while packed.len() > PACKED_MAX {
-        let keep = fitting(runs.len(), packed.len(), PACKED_MAX);
+    while packed.len() > max {
+        let keep = fitting(runs.len(), packed.len(), max);
         keep_longest(&mut runs, keep);
         packed = pack_runs(&runs, next);
     }

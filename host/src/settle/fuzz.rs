@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::beyond::Beyond;
+use super::beyond::{Beyond, METADATA_MAX};
 
 /// Commit metadata, which may be anyone's, read with a watermark as Kafka would have it: refused, or a map that is written and read again as
 /// the same one as far as it fits.
@@ -11,8 +11,8 @@ use super::beyond::Beyond;
 /// When that is not so.
 pub fn metadata(text: &str, next: i64) {
     let Ok(mut map) = Beyond::decode(text, next) else { return };
-    let written = Beyond::encode(next, next, &BTreeMap::new(), &map).text;
-    assert!(written.len() <= 4096, "{} bytes", written.len());
+    let written = Beyond::encode(next, next, &BTreeMap::new(), &map, METADATA_MAX).text;
+    assert!(written.len() <= METADATA_MAX, "{} bytes", written.len());
     let read = Beyond::decode(&written, next).unwrap_or_else(|error| panic!("{written}: {error}"));
     let offsets = || next..next.saturating_add(64);
     let hashes = || (0..64).map(|hash: u32| hash << 26 | hash);

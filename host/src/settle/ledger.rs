@@ -5,9 +5,10 @@
 //! the others run ahead, and the watermark is simply the lowest undecided offset.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::beyond::{self, Beyond};
+use super::beyond::{self, Beyond, Encoded};
 use super::{Mark, NextOffset};
 use crate::record::{Assignment, AssignmentId, Position};
 
@@ -29,6 +30,10 @@ pub struct Ledger {
     partitions: HashMap<AssignmentId, Partition>,
     /// How often nothing was marked since something last was.
     passed_over: usize,
+    /// Bytes that the broker takes with a commit; none for what brokers take by default.
+    metadata_max: Option<usize>,
+    /// Bytes of the longest that was handed out last.
+    longest: usize,
 }
 
 /// Undecided records that are walked each time that is asked for marks: some 5 ms. With more, all but every n-th time is passed over, so that
@@ -103,6 +108,14 @@ impl Ledger {
         Opened::Undecided(Ticket(position))
     }
 
+    /// How many of these offsets, none of which was seen, are not known to be settled. Offsets that never were a record are among them, where nobody has seen
+    /// what was there; of those that are known by key (see [`Beyond`]), each key counts once.
+    pub fn unsettled(&self, id: AssignmentId, offsets: &Range<i64>) -> u64 {
+        let Some(partition) = self.partitions.get(&id) else { return 0 };
+        let from = offsets.start.max(partition.high.unwrap_or(offsets.start));
+        partition.restored.unsettled(from, offsets.end).unsigned_abs()
+    }
+
     /// Settles a record. Without effect once the partition's stay has ended: a late finish moves nothing.
     pub fn settle(&mut self, ticket: Ticket) {
         if let Some(partition) = self.partitions.get_mut(&ticket.0.assignment) {
@@ -118,7 +131,20 @@ impl Ledger {
             return Vec::new();
         }
         self.passed_over = 0;
-        self.partitions.values_mut().filter_map(Partition::changed).collect()
+        let max = self.metadata_max();
+        let marks: Vec<Mark> = self.partitions.values_mut().filter_map(|partition| partition.changed(max)).collect();
+        if let Some(longest) = marks.iter().map(|mark| mark.metadata.len()).max() {
+            self.longest = longest;
+        }
+        marks
+    }
+
+    /// What is settled of every partition, changed or not.
+    pub fn every_mark(&mut self) -> Vec<Mark> {
+        let max = self.metadata_max();
+        let marks: Vec<Mark> = self.partitions.values().filter_map(|partition| partition.mark(max)).collect();
+        self.longest = marks.iter().map(|mark| mark.metadata.len()).max().unwrap_or(0);
+        marks
     }
 
     /// Makes the next [`Ledger::marks`] hand out these partitions again: their last commit failed.
@@ -132,12 +158,38 @@ impl Ledger {
 
     /// Ends these stays and says what is settled of them. From here on their tickets settle nothing.
     pub fn release(&mut self, ids: &[AssignmentId]) -> Vec<Mark> {
-        ids.iter().filter_map(|id| self.partitions.remove(id)).filter_map(|partition| partition.mark()).collect()
+        let max = self.metadata_max();
+        ids.iter().filter_map(|id| self.partitions.remove(id)).filter_map(|partition| partition.mark(max)).collect()
     }
 
     /// Ends all stays; see [`Ledger::release`].
     pub fn release_all(&mut self) -> Vec<Mark> {
-        self.partitions.drain().filter_map(|(_, partition)| partition.mark()).collect()
+        let max = self.metadata_max();
+        self.partitions.drain().filter_map(|(_, partition)| partition.mark(max)).collect()
+    }
+
+    /// The broker refused metadata of the length that was handed out last: from here on, at most half of that. What does not fit is left out and sent again
+    /// after a crash.
+    pub fn metadata_refused(&mut self) {
+        let (bytes, max) = (self.longest, self.longest / 2);
+        if max < self.metadata_max() {
+            tracing::warn!(
+                bytes,
+                max,
+                "the broker takes less metadata with a commit (`offset.metadata.max.bytes`); what is settled beyond the watermark is told less exactly"
+            );
+            self.metadata_max = Some(max);
+        }
+    }
+
+    fn metadata_max(&self) -> usize {
+        self.metadata_max.unwrap_or(beyond::METADATA_MAX)
+    }
+
+    /// About how many records are settled of which a commit could not tell now: they would be taken for unsettled by whoever comes after.
+    pub fn forgotten(&self) -> u64 {
+        let max = self.metadata_max();
+        self.partitions.values().filter_map(|partition| partition.map(max)).map(|(_, map)| map.left_out.unsigned_abs()).sum()
     }
 
     /// Per partition: the stay, its watermark, one past the highest offset seen, and how many records between them are undecided.
@@ -151,17 +203,21 @@ impl Partition {
         self.undecided.first_key_value().map(|(offset, _)| *offset).or(self.high)
     }
 
-    fn mark(&self) -> Option<Mark> {
-        let next = self.watermark()?;
-        let map = Beyond::encode(next, self.high.unwrap_or(next), &self.undecided, &self.restored);
+    fn mark(&self, metadata_max: usize) -> Option<Mark> {
+        let (next, map) = self.map(metadata_max)?;
         Some(Mark { assignment: Arc::clone(&self.assignment), next: NextOffset(next), metadata: map.text, exact: map.exact })
     }
 
-    fn changed(&mut self) -> Option<Mark> {
+    fn map(&self, metadata_max: usize) -> Option<(i64, Encoded)> {
+        let next = self.watermark()?;
+        Some((next, Beyond::encode(next, self.high.unwrap_or(next), &self.undecided, &self.restored, metadata_max)))
+    }
+
+    fn changed(&mut self, metadata_max: usize) -> Option<Mark> {
         if !std::mem::take(&mut self.moved) {
             return None;
         }
-        self.mark()
+        self.mark(metadata_max)
     }
 }
 

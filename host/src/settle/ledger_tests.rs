@@ -95,6 +95,31 @@ fn a_restart_skips_what_was_settled_beyond_the_watermark_even_after_a_second_cra
     assert_eq!(undecided, [0, 5, 10, 11]);
 }
 
+#[test]
+fn what_a_commit_cannot_tell_is_counted() {
+    let mut ledger = Ledger::default();
+    ledger.assign(stay(1), Some(0), "");
+    let mut random = fastrand::Rng::with_seed(4);
+    let mut settled = 0_u64;
+    let mut undecided = Vec::new();
+    for offset in 0..100_000 {
+        let ticket = open(&mut ledger, at(1, offset));
+        if offset > 0 && random.bool() {
+            ledger.settle(ticket);
+            settled += 1;
+        } else {
+            undecided.push(ticket);
+        }
+    }
+    // All keys are different, so that it can be told neither by offset nor by key.
+    let forgotten = ledger.forgotten();
+    assert!((settled / 2..=settled).contains(&forgotten), "{forgotten} of {settled}");
+    assert!(!ledger.every_mark()[0].exact);
+    undecided.drain(1..).for_each(|ticket| ledger.settle(ticket));
+    assert_eq!(ledger.forgotten(), 0);
+    assert_eq!(ledger.every_mark(), ledger.marks());
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     /// See the next record, after a gap of this many offsets.

@@ -318,27 +318,132 @@ async fn single_records_are_read_again_and_lost_ones_are_named() {
     let in_partition =
         |partition, count: i64| (0..count).map(move |n| Message { partition: Some(partition), ..Message::new("k", format!("{partition}-{n}")) });
     broker.produce(&topic, in_partition(0, 5_000).chain(in_partition(1, 10)));
-    let (mut source, _) = start(broker, &topic, &group, &[]).await;
-    let stays = assigned(&mut source).await;
-    records(&mut source, 5_010).await;
-    broker.delete_before(&topic, 0, 7);
-    let stay = |partition: i32| Arc::clone(&stays.iter().find(|stay| stay.assignment.partition == partition).expect("a stay").assignment);
-    source.refetch(vec![(stay(0), vec![2, 6, 7, 8, 9, 700, 4_999]), (stay(1), vec![0, 9])]);
-    let (mut found, mut lost) = (Vec::new(), Vec::new());
-    while found.len() + lost.len() < 9 {
-        match timeout(PATIENCE, source.next(false)).await.expect("records in time") {
-            Event::Refetched { records, gone } => {
-                found.extend(records.iter().map(|record| (record.partition(), record.offset, record.payload.clone().expect("a payload"))));
-                lost.extend(gone);
-            }
-            other => panic!("unexpected {other:?}"),
+    // Whatever the operator wants of partitions that are new to the group.
+    for (word, deleted) in [("earliest", 7), ("latest", 8), ("error", 9)] {
+        let (mut source, _) = start(broker, &topic, &group, &[("auto.offset.reset", word)]).await;
+        let stays = assigned(&mut source).await;
+        if word == "earliest" {
+            records(&mut source, 5_010).await;
         }
+        broker.delete_before(&topic, 0, deleted);
+        let stay = |partition: i32| Arc::clone(&stays.iter().find(|stay| stay.assignment.partition == partition).expect("a stay").assignment);
+        source.refetch(vec![(stay(0), vec![2, 6, 9, 700, 4_999]), (stay(1), vec![0, 9])]);
+        let (mut found, mut lost) = (Vec::new(), Vec::new());
+        while found.len() + lost.len() < 7 {
+            match timeout(PATIENCE, source.next(false)).await.expect("records in time") {
+                Event::Refetched { records, gone } => {
+                    found.extend(records.iter().map(|record| (record.partition(), record.offset, record.payload.clone().expect("a payload"))));
+                    lost.extend(gone);
+                }
+                Event::Assigned(_) => {}
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+        let offsets: Vec<(i32, i64)> = found.iter().map(|(partition, offset, _)| (*partition, *offset)).collect();
+        assert_eq!(offsets, [(0, 9), (0, 700), (0, 4_999), (1, 0), (1, 9)], "{word}");
+        assert!(found.iter().all(|(partition, offset, payload)| payload == format!("{partition}-{offset}").as_bytes()));
+        assert_eq!(lost, [(stay(0).id, 2), (stay(0).id, 6)], "{word}");
+        // What the next one goes on from.
+        let marks = stays.iter().map(|stay| mark(&stay.assignment, [5_000, 10][stay.assignment.partition as usize], "")).collect();
+        source.close(marks).await.expect("an orderly end");
     }
-    let offsets: Vec<(i32, i64)> = found.iter().map(|(partition, offset, _)| (*partition, *offset)).collect();
-    assert_eq!(offsets, [(0, 7), (0, 8), (0, 9), (0, 700), (0, 4_999), (1, 0), (1, 9)]);
-    assert!(found.iter().all(|(partition, offset, payload)| payload == format!("{partition}-{offset}").as_bytes()));
-    assert_eq!(lost, [(stay(0).id, 2), (stay(0).id, 6)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_retention_deletes_before_it_is_read_is_told_and_nothing_else_is_passed_over() {
+    let broker = Broker::shared();
+    let (topic, group) = (broker.topic("late", 1), broker.name("late"));
+    let count = 30_000_i64;
+    // Far more than is fetched ahead, so that retention overtakes the reader.
+    broker.produce(&topic, (0..count).map(|n| Message::new("k", format!("{n:02000}"))));
+    // Reads to its end what is there, and says what was told to be deleted.
+    async fn read(source: &mut Kafka, last: i64) -> (Vec<i64>, Vec<(i64, i64)>) {
+        let (mut offsets, mut deleted) = (Vec::new(), Vec::new());
+        while offsets.last() != Some(&last) {
+            match next(source).await {
+                Event::Records(records) => offsets.extend(records.iter().map(|record| record.offset)),
+                Event::Deleted { offsets, .. } => deleted.push((offsets.start, offsets.end)),
+                Event::Assigned(_) => {}
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+        (offsets, deleted)
+    }
+    // A group that goes on from here wants everything, whatever new partitions begin with.
+    let properties = [("auto.offset.reset", "latest")];
+    let (mut source, _) = start(broker, &topic, &group, &[]).await;
+    let stay = assigned(&mut source).await.remove(0);
+    source.close(vec![mark(&stay.assignment, 10, "")]).await.expect("an orderly end");
+
+    // Nobody takes what has been read, so intake stands still.
+    let (mut source, _) = start(broker, &topic, &group, &properties).await;
+    let stay = assigned(&mut source).await.remove(0);
+    assert_eq!(stay.committed, Some(10));
+    let mut offsets: Vec<i64> = records(&mut source, 1).await.iter().map(|record| record.offset).collect();
+    broker.delete_before(&topic, 0, 29_000);
+    let (rest, deleted) = read(&mut source, count - 1).await;
+    offsets.extend(rest);
+    let before = offsets.iter().take_while(|offset| **offset < 29_000).count() as i64;
+    assert!(before > 0 && offsets.iter().copied().eq((10..10 + before).chain(29_000..count)), "{before} before the gap");
+    assert_eq!(deleted, [(10 + before, 29_000)]);
+    source.close(vec![mark(&stay.assignment, 29_010, "")]).await.expect("an orderly end");
+
+    // While no host runs.
+    broker.delete_before(&topic, 0, 29_500);
+    let (mut source, _) = start(broker, &topic, &group, &properties).await;
+    let (offsets, deleted) = read(&mut source, count - 1).await;
+    assert!(offsets.iter().copied().eq(29_500..count));
+    assert_eq!(deleted, [(29_010, 29_500)]);
     source.close(Vec::new()).await.expect("an orderly end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_without_an_offset_begins_where_the_operator_wants_it() {
+    let broker = Broker::shared();
+    let topic = broker.topic("begin", 1);
+    broker.produce(&topic, numbered(100));
+    let (mut source, _) = start(broker, &topic, &broker.name("begin"), &[("auto.offset.reset", "latest")]).await;
+    assert_eq!(assigned(&mut source).await[0].committed, None);
+    // When it has found the end, it reads what is written then.
+    let first = loop {
+        broker.produce(&topic, numbered(1));
+        match timeout(Duration::from_millis(200), source.next(true)).await {
+            Ok(Event::Records(records)) => break records[0].offset,
+            Ok(Event::Assigned(_)) | Err(_) => assert!(broker.ends(&topic)[0] < 250, "nothing comes"),
+            Ok(other) => panic!("unexpected {other:?}"),
+        }
+    };
+    assert!(first >= 100, "{first}");
+    source.close(Vec::new()).await.expect("an orderly end");
+
+    let (mut source, _) = start(broker, &topic, &broker.name("nowhere"), &[("auto.offset.reset", "error")]).await;
+    assigned(&mut source).await;
+    match next(&mut source).await {
+        Event::Failed(why) => assert!(why.contains(&format!("{topic}/0")) && why.contains("`auto.offset.reset` is `error`"), "{why}"),
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_takes_little_metadata_says_so_and_gets_the_last_commit_without() {
+    let broker = Broker::own(&[("offset.metadata.max.bytes", "100")]);
+    let (topic, group) = (broker.topic("little", 2), broker.name("little"));
+    broker.produce(&topic, numbered(20));
+    let (mut source, offsets) = start(&broker, &topic, &group, &[]).await;
+    let stays = assigned(&mut source).await;
+    records(&mut source, 20).await;
+    offsets.commit(vec![mark(&stays[0].assignment, 1, &"m".repeat(101)), mark(&stays[1].assignment, 2, "short")]).expect("a commit on its way");
+    match next(&mut source).await {
+        Event::CommitFailed { stays: failed, too_large } => {
+            assert!(failed.contains(&stays[0].assignment.id));
+            assert!(too_large);
+        }
+        other => panic!("unexpected {other:?}"),
+    }
+    source.close(vec![mark(&stays[0].assignment, 3, &"m".repeat(101))]).await.expect("an orderly end");
+    let committed = broker.committed(&group, &topic);
+    assert_eq!(committed[0].as_ref().map(|at| (at.offset, at.metadata.as_str())), Some((3, "")));
+    assert_eq!(committed[1].as_ref().map(|at| (at.offset, at.metadata.as_str())), Some((2, "short")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -32,7 +32,7 @@ impl Collector for Book {
         destinations(out, &metrics.destinations.sorted())?;
         let help = "Records of a partition of this host that are not settled yet";
         partitions(out, &Head::new("lag_records", help), &metrics.lag.sorted())?;
-        let help = "Records that were held and that Kafka deleted before they could be handled";
+        let help = "Records that Kafka deleted before they could be handled";
         partitions(out, &Head::new("gone_records", help), &metrics.gone.sorted())?;
 
         let commits = [([("result", "ok")], &metrics.commits), ([("result", "failed")], &metrics.commits_failed)];

@@ -72,6 +72,11 @@ impl Fronts {
         offset < self.until && self.fronts.get(&(hash >> (HASH_BITS - self.bits))).is_none_or(|front| offset < *front)
     }
 
+    /// How many keys have their front in this range.
+    pub(super) fn between(&self, from: i64, to: i64) -> i64 {
+        self.fronts.values().filter(|front| (from..to.min(self.until)).contains(front)).count() as i64
+    }
+
     /// Adds what older fronts know of offsets from `high` on. What is known below is known already.
     pub(super) fn keep(&mut self, old: &Fronts, high: i64) {
         self.coarsen(old.bits);

@@ -9,19 +9,19 @@ fn runs(next: i64, runs: &[(i64, i64)]) -> Beyond {
 
 /// A map of which nothing was seen yet, as metadata.
 fn write(beyond: &Beyond, next: i64) -> Encoded {
-    Beyond::encode(next, next, &BTreeMap::new(), beyond)
+    Beyond::encode(next, next, &BTreeMap::new(), beyond, METADATA_MAX)
 }
 
 #[test]
 fn nothing_beyond_is_the_empty_string() {
-    assert_eq!(write(&Beyond::default(), 7), Encoded { text: String::new(), exact: true });
+    assert_eq!(write(&Beyond::default(), 7), Encoded { text: String::new(), exact: true, left_out: 0 });
     assert_eq!(Beyond::decode("", 7), Ok(Beyond::default()));
 }
 
 #[test]
 fn what_is_settled_is_the_complement_of_what_is_undecided() {
     let restored = runs(20, &[(20, 22), (30, 31)]);
-    let written = Beyond::encode(10, 20, &BTreeMap::from([(10, 0), (11, 0), (15, 0)]), &restored);
+    let written = Beyond::encode(10, 20, &BTreeMap::from([(10, 0), (11, 0), (15, 0)]), &restored, METADATA_MAX);
     assert!(written.exact);
     assert_eq!(Beyond::decode(&written.text, 10), Ok(runs(10, &[(12, 15), (16, 22), (30, 31)])));
 }
@@ -50,7 +50,7 @@ fn scattered(count: usize) -> Vec<(i64, i64)> {
 fn where_no_key_is_known_the_longest_runs_are_kept() {
     let all = scattered(20_000);
     let beyond = runs(0, &all);
-    let Encoded { text, exact } = write(&beyond, 0);
+    let Encoded { text, exact, .. } = write(&beyond, 0);
     assert!(text.len() <= METADATA_MAX && !exact, "{}", text.len());
     let kept = Beyond::decode(&text, 0).unwrap();
     assert!(kept.runs.len() > 500, "{}", kept.runs.len());
@@ -86,7 +86,7 @@ impl Log {
     }
 
     fn encode(&self) -> Encoded {
-        Beyond::encode(self.next(), self.high(), &self.undecided, &Beyond::default())
+        Beyond::encode(self.next(), self.high(), &self.undecided, &Beyond::default(), METADATA_MAX)
     }
 
     /// Of the settled records beyond the watermark, those that the map does not tell of. None that is undecided may be settled by it.
@@ -101,7 +101,7 @@ impl Log {
 #[test]
 fn a_hundred_thousand_records_of_a_thousand_held_keys_are_told_by_key() {
     let log = Log::new(300_000, 3_000, 1_000, 500);
-    let Encoded { text, exact } = log.encode();
+    let Encoded { text, exact, .. } = log.encode();
     assert!(text.starts_with(KEYED) && text.len() <= METADATA_MAX && !exact, "{}", text.len());
     let map = Beyond::decode(&text, log.next()).unwrap();
     assert_eq!(log.forgotten(&map), [] as [i64; 0]);
@@ -138,7 +138,7 @@ fn what_was_restored_by_key_stays_known_while_it_is_read_again() {
             settled += 1;
         }
         let seen: BTreeMap<i64, u32> = undecided.range(..high).map(|(&offset, &key)| (offset, key)).collect();
-        let written = Beyond::encode(next, high, &seen, &map);
+        let written = Beyond::encode(next, high, &seen, &map, METADATA_MAX);
         assert!(written.text.starts_with(KEYED) && written.text.len() <= METADATA_MAX);
         map = Beyond::decode(&written.text, next).unwrap();
         let log = Log { keys: log.keys.clone(), undecided: undecided.clone() };
@@ -148,7 +148,51 @@ fn what_was_restored_by_key_stays_known_while_it_is_read_again() {
     }
 }
 
+#[test]
+fn what_is_not_known_to_be_settled_is_counted() {
+    let map = runs(10, &[(12, 15), (20, 30)]);
+    assert_eq!(map.unsettled(10, 40), 5 + 2 + 10);
+    assert_eq!(map.unsettled(13, 22), 5);
+    assert_eq!(map.unsettled(22, 25), 0);
+    assert_eq!(map.unsettled(40, 10), 0);
+    assert_eq!(Beyond::default().unsettled(0, 7), 7);
+
+    // By key: 1,000 held keys among 300,000 records, and 10,000 after them that nobody has seen.
+    let log = Log::new(300_000, 3_000, 1_000, 500);
+    let Encoded { text, left_out, .. } = log.encode();
+    let counted = Beyond::decode(&text, log.next()).unwrap().unsettled(log.next(), log.high() + 10_000);
+    // No more than there are, and no fewer than there are keys.
+    assert!((10_000 + 900..=10_000 + log.undecided.len() as i64).contains(&counted), "{counted}");
+    assert!(left_out < 1_000, "{left_out}");
+}
+
+#[test]
+fn a_map_keeps_to_the_room_that_there_is_and_says_what_it_leaves_out() {
+    let log = Log::new(30_000, 300, 100, 300);
+    let settled = 30_000 - log.next() - log.undecided.len() as i64;
+    let mut left_out_before = -1;
+    for max in [METADATA_MAX, 1_000, 300, METADATA_MIN, METADATA_MIN - 1, 0] {
+        let Encoded { text, exact, left_out } = Beyond::encode(log.next(), log.high(), &log.undecided, &Beyond::default(), max);
+        assert!(text.len() <= max && !exact, "{} of {max}", text.len());
+        let forgotten = log.forgotten(&Beyond::decode(&text, log.next()).unwrap()).len() as i64;
+        assert!(forgotten.abs_diff(left_out) < settled.unsigned_abs() / 5, "{left_out} instead of {forgotten} of {settled} in {max}");
+        assert!(left_out >= left_out_before, "{left_out} in {max}");
+        left_out_before = left_out;
+    }
+    assert_eq!(left_out_before, settled);
+}
+
 proptest! {
+    #[test]
+    fn any_map_fits_into_any_room(records in 1_usize..3_000, keys in 1_usize..600, held in 0_usize..300, max in 0_usize..METADATA_MAX) {
+        let log = Log::new(records, keys, held.min(keys).max(1), 0);
+        if !log.undecided.is_empty() {
+            let written = Beyond::encode(log.next(), log.high(), &log.undecided, &Beyond::default(), max);
+            prop_assert!(written.text.len() <= max, "{} of {max}", written.text.len());
+            log.forgotten(&Beyond::decode(&written.text, log.next()).unwrap());
+        }
+    }
+
     #[test]
     fn what_is_written_is_read(next in 0_i64..1 << 40, steps in prop::collection::vec((1_i64..1 << 20, 1_i64..1 << 20), 0..300)) {
         let mut at = next;
