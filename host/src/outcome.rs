@@ -182,7 +182,7 @@ pub enum Reason {
     Refused,
     /// The attempts were used up.
     Exhausted,
-    /// The record is larger than the host takes.
+    /// The record is larger than the memory that its plugin may use.
     Oversized,
 }
 

@@ -54,6 +54,8 @@ pub const HOST_VERSION: &str = "keyway-host-version";
 pub const REDRIVES: &str = "keyway-redrives";
 /// Bytes of a payload that Kafka did not take; the record itself may still stand at its coordinates.
 pub const PAYLOAD_DROPPED: &str = "keyway-payload-dropped";
+/// Bytes of a key that Kafka did not take, or that is far too large to name anything.
+pub const KEY_DROPPED: &str = "keyway-key-dropped";
 
 /// Longest value of a header of ours that a plugin or a destination has a say in, in bytes. Enough for a trap with its frames; small
 /// beside Kafka's usual limit of 1 MiB a record.
@@ -120,6 +122,29 @@ pub fn without_payload(dropped: usize, headers: Vec<(String, Vec<u8>)>) -> Vec<(
     let mut headers: Vec<_> = headers.into_iter().filter(|(name, _)| name.starts_with(PREFIX)).collect();
     headers.push((PAYLOAD_DROPPED.to_owned(), dropped.to_string().into_bytes()));
     headers
+}
+
+/// Longest key that a letter without its payload keeps, in bytes. Arbitrary; far above any key that names something.
+pub const KEY_MAX: usize = 64 << 10;
+
+/// Adds how many bytes of key are missing.
+pub fn without_key(dropped: usize, mut headers: Vec<(String, Vec<u8>)>) -> Vec<(String, Vec<u8>)> {
+    headers.push((KEY_DROPPED.to_owned(), dropped.to_string().into_bytes()));
+    headers
+}
+
+/// Longest value of a header where not even a letter without payload and key is taken, in bytes: some 2 KiB in all, which a topic that takes letters at all
+/// takes.
+const LEAST: usize = 128;
+
+/// The headers of a letter of which Kafka takes next to nothing: the beginnings of their values.
+pub fn least(headers: Vec<(String, Vec<u8>)>) -> Vec<(String, Vec<u8>)> {
+    let least = |mut value: Vec<u8>| {
+        let end = String::from_utf8_lossy(&value).floor_char_boundary(LEAST);
+        value.truncate(end);
+        value
+    };
+    headers.into_iter().map(|(name, value)| (name, least(value))).collect()
 }
 
 /// Cuts a text at a character's border.
@@ -294,6 +319,22 @@ mod tests {
         assert!(headers.contains(&(DELIVERED.to_owned(), b"0,1".to_vec())));
     }
 
+    /// The first cells of the guide's tables.
+    fn documented(prefix: &str) -> Vec<&'static str> {
+        let guide = include_str!("../../../docs/guide/dead-letters.md");
+        let cells = guide.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+        cells.map(|(cell, _)| cell).filter(|cell| cell.starts_with(prefix)).collect()
+    }
+
+    #[test]
+    fn the_guide_names_every_header_and_every_reason() {
+        let constants =
+            include_str!("dead_letter.rs").lines().filter_map(|line| line.strip_prefix("pub const ")?.split_once("= \"")?.1.strip_suffix("\";"));
+        assert_eq!(documented("keyway-"), constants.filter(|name| *name != PREFIX).collect::<Vec<_>>());
+        let reasons: Vec<&str> = documented("").into_iter().filter(|cell| !cell.starts_with("keyway-")).collect();
+        assert_eq!(reasons, Reason::ALL.map(Reason::code));
+    }
+
     #[test]
     fn a_request_that_failed_says_nothing_of_those_before_it() {
         let record = record(&[]);
@@ -322,5 +363,9 @@ mod tests {
         assert_eq!((read.payload_dropped, read.source), (Some(2), Some(("events".into(), 3, 42))));
         let detail = read.detail.expect("a detail");
         assert!(detail.ends_with("é…") && detail.len() <= VALUE_MAX + 4);
+        let least = least(without_key(3, headers));
+        assert!(least.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() < 2_000);
+        assert_eq!(self::read(&least).detail, Some("é".repeat(LEAST / 2)));
+        assert_eq!(self::read(&least).source, Some(("events".into(), 3, 42)));
     }
 }

@@ -28,6 +28,7 @@ pub struct KafkaSettle<O> {
     dead_letters: String,
     replies: Option<String>,
     writer: Writer,
+    queue_max: usize,
     config: ClientConfig,
     /// Made anew after a fatal error, which an idempotent producer does not survive.
     letters: Mutex<Letters>,
@@ -53,6 +54,7 @@ impl<O: Offsets> KafkaSettle<O> {
             dead_letters: settings.dead_letters.clone(),
             replies: replies.map(|replies| replies.topic.clone()),
             writer: Writer { group: settings.group.clone(), host: host.to_owned() },
+            queue_max: queue_max(&config),
             config,
             letters: Mutex::new(letters),
         })
@@ -79,6 +81,43 @@ impl<O> KafkaSettle<O> {
         }
     }
 
+    /// Writes all of it, or as much as Kafka takes: whatever is refused as too large would be refused for ever, and its record would never be done with. The
+    /// coordinates in the headers find the record all the same.
+    async fn write_what_is_taken(
+        &self,
+        what: &str,
+        topic: &str,
+        record: &Record,
+        payload: Option<&[u8]>,
+        headers: Vec<(String, Vec<u8>)>,
+    ) -> Result<(), String> {
+        let failed = |error: KafkaError| format!("write to topic `{topic}`: {error}");
+        let (key, bytes) = (record.key.as_deref(), payload.map_or(0, <[u8]>::len));
+        if bytes <= self.queue_max {
+            match self.write(topic, key, payload, &headers).await {
+                Err(error) if is_too_large(&error) => {}
+                written => return written.map_err(failed),
+            }
+        }
+        tracing::error!(%record, bytes, topic, "{what} is larger than Kafka takes; it is written without its payload and the record's headers");
+        let mut headers = dead_letter::without_payload(bytes, headers);
+        if key.is_none_or(|key| key.len() <= dead_letter::KEY_MAX) {
+            match self.write(topic, key, None, &headers).await {
+                Err(error) if is_too_large(&error) => {}
+                written => return written.map_err(failed),
+            }
+        }
+        if let Some(key) = key {
+            headers = dead_letter::without_key(key.len(), headers);
+            match self.write(topic, None, None, &headers).await {
+                Err(error) if is_too_large(&error) => {}
+                written => return written.map_err(failed),
+            }
+        }
+        tracing::error!(%record, topic, "{what} is larger than Kafka takes even so; its texts are cut");
+        self.write(topic, None, None, &dead_letter::least(headers)).await.map_err(failed)
+    }
+
     /// Puts a new producer in the place of a broken one, unless another task has done so.
     fn renew(&self, broken: Letters) {
         let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
@@ -103,18 +142,9 @@ impl<O: Offsets> Settle for KafkaSettle<O> {
     }
 
     async fn dead_letter(&self, letter: DeadLetter<'_>) -> Result<(), String> {
-        let record = letter.record;
         let headers = dead_letter::headers(&letter, &self.writer);
-        let failed = |error: KafkaError| format!("write to topic `{}`: {error}", self.dead_letters);
-        match self.write(&self.dead_letters, record.key.as_deref(), record.payload.as_deref(), &headers).await {
-            Err(error) if is_too_large(&error) => {
-                let bytes = record.weight();
-                tracing::error!(%record, bytes, topic = self.dead_letters, "Kafka refused a dead letter as too large; it is written without its payload and headers");
-                let headers = dead_letter::without_payload(record.payload.as_ref().map_or(0, bytes::Bytes::len), headers);
-                self.write(&self.dead_letters, small(record), None, &headers).await.map_err(failed)
-            }
-            written => written.map_err(failed),
-        }
+        let payload = letter.record.payload.as_deref();
+        self.write_what_is_taken("a dead letter", &self.dead_letters, letter.record, payload, headers).await
     }
 
     async fn reply(&self, record: &Record, index: u32, destination: &str, reply: &Reply) -> Result<(), String> {
@@ -139,15 +169,7 @@ impl<O: Offsets> Settle for KafkaSettle<O> {
         if reply.cut {
             headers.push(("keyway-body-cut".to_owned(), b"true".to_vec()));
         }
-        let failed = |error: KafkaError| format!("write to topic `{topic}`: {error}");
-        match self.write(topic, record.key.as_deref(), Some(&reply.body), &headers).await {
-            Err(error) if is_too_large(&error) => {
-                tracing::error!(%record, bytes = reply.body.len(), topic, "Kafka refused a reply as too large; it is written without its body and headers");
-                let headers = dead_letter::without_payload(reply.body.len(), headers);
-                self.write(topic, small(record), None, &headers).await.map_err(failed)
-            }
-            written => written.map_err(failed),
-        }
+        self.write_what_is_taken("a reply", topic, record, Some(&reply.body), headers).await
     }
 }
 
@@ -155,13 +177,12 @@ fn is_too_large(error: &KafkaError) -> bool {
     matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge))
 }
 
-/// The record's key, unless it is itself too large and would be refused again and again; the coordinates find the record all the same.
-fn small(record: &Record) -> Option<&[u8]> {
-    record.key.as_deref().filter(|key| key.len() <= KEY_MAX)
+/// Bytes of payload that the producer takes into its queue; a larger one it would refuse for ever, with an error that says that the queue is full.
+fn queue_max(config: &ClientConfig) -> usize {
+    let kib = config.get("queue.buffering.max.kbytes").and_then(|kib| kib.parse().ok());
+    // Librdkafka's own default is 1 GiB.
+    kib.unwrap_or(1_usize << 20).saturating_mul(1024)
 }
-
-/// Longest key that a letter without its payload keeps. Arbitrary; far above any key that names something.
-const KEY_MAX: usize = 64 << 10;
 
 impl<O> std::fmt::Debug for KafkaSettle<O> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

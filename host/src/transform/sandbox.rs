@@ -118,7 +118,7 @@ impl Sandbox {
     pub async fn trial(&self, plugin: &Plugin<Component>, record: &Record) -> Trial {
         let meter = Arc::new(Meter::default());
         let started = Instant::now();
-        let done = match check_payload(record) {
+        let done = match check_record(record, &plugin.limits) {
             Ok(()) => self.call(&plugin.code.0, plugin.limits, Question::Transform(record.clone()), Arc::clone(&meter), true).await,
             Err(failure) => Done::failed(failure),
         };
@@ -216,12 +216,12 @@ impl Transform for Sandbox {
     type Code = Component;
 
     async fn transform(&self, plugin: &Plugin<Component>, record: &Record) -> Result<Verdict, Failure> {
-        check_payload(record)?;
+        check_record(record, &plugin.limits)?;
         self.ask(plugin, Question::Transform(record.clone())).await.and_then(verdict)
     }
 
     async fn on_replies(&self, plugin: &Plugin<Component>, record: &Record, exchanges: &[Exchange]) -> Result<Next, Failure> {
-        check_payload(record)?;
+        check_record(record, &plugin.limits)?;
         match self.ask(plugin, Question::Replies(record.clone(), exchanges.to_vec())).await? {
             Answer::Next(next) => Ok(next),
             Answer::Verdict(_) | Answer::Description(_) => Err(Failure::new(Reason::Trapped, "answered another question")),
@@ -325,7 +325,18 @@ fn verdict(answer: Answer) -> Result<Verdict, Failure> {
 }
 
 /// A payload that is not UTF-8 never reaches a plugin.
-fn check_payload(record: &Record) -> Result<(), Failure> {
+fn check_record(record: &Record, limits: &Limits) -> Result<(), Failure> {
+    // It could only run out of memory, and that would be counted as the plugin's fault.
+    if record.weight() > limits.memory {
+        return Err(Failure::new(
+            Reason::Oversized,
+            format!(
+                "the record has {} bytes with its key and headers, and the plugin's memory is {} (`limits.memory`)",
+                record.weight(),
+                limits.memory
+            ),
+        ));
+    }
     match record.payload.as_deref().map(std::str::from_utf8) {
         Some(Err(error)) => {
             let at = error.valid_up_to();

@@ -98,6 +98,47 @@ async fn an_oversized_letter_is_written_without_its_payload() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_too_large_of_a_letter_is_left_out_and_the_letter_is_written() {
+    let broker = Broker::shared();
+    let mut random = fastrand::Rng::with_seed(3);
+    // No compression makes it fit.
+    let mut noise = |length: usize| -> Vec<u8> { (0..length).map(|_| random.u8(..)).collect() };
+
+    // More than the producer takes into its queue, though the broker would take it.
+    let topic = broker.topic_with("queue", 1, &[("max.message.bytes", "10000000")]);
+    let small = config::Kafka {
+        dead_letters: topic.clone(),
+        ..super::consume::settings(broker, "unused", "letters", &[("queue.buffering.max.kbytes", "1024")])
+    };
+    let settle = KafkaSettle::start(&small, None, "h", NoOffsets).await.expect("a start");
+    let failure = Failure::new(Reason::Rejected, "bad");
+    for bytes in [(1 << 20) + 1, 1 << 20] {
+        settle.dead_letter(DeadLetter { record: &record(Some(noise(bytes))), failure: &failure, plugin: None }).await.expect("an acknowledgement");
+    }
+    let letters = broker.read(&topic);
+    assert_eq!(letters[0].payload, None);
+    assert_eq!((letter_of(&letters[0]).payload_dropped, letters[0].key.as_deref()), (Some((1 << 20) + 1), Some(&b"customer-7"[..])));
+    assert_eq!(letters[1].payload.as_ref().map(Vec::len), Some(1 << 20));
+
+    // A key that the broker does not take, and then texts.
+    let topic = broker.topic_with("key", 1, &[("max.message.bytes", "3500")]);
+    let settle = KafkaSettle::start(&settings(broker, &topic), None, "h", NoOffsets).await.expect("a start");
+    let large = Record { key: Some(noise(4_000).into()), ..record(Some(noise(10_000))) };
+    let long: String = noise(8_000).into_iter().map(|byte| char::from(byte % 64 + 32)).collect();
+    for detail in ["bad", &long] {
+        let failure = Failure::new(Reason::Rejected, detail);
+        settle.dead_letter(DeadLetter { record: &large, failure: &failure, plugin: None }).await.expect("an acknowledgement");
+    }
+    let letters = broker.read(&topic);
+    assert_eq!(letters.len(), 2);
+    for (written, detail) in letters.iter().zip(["bad", &long[..128]]) {
+        let letter = letter_of(written);
+        assert_eq!((written.key.as_ref(), written.payload.as_ref(), written.header("keyway-key-dropped")), (None, None, Some("4000")));
+        assert_eq!((letter.payload_dropped, letter.source, letter.detail.as_deref()), (Some(10_000), Some(("events".into(), 3, 42)), Some(detail)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn replies_are_keyed_like_their_record() {
     let broker = Broker::shared();
     let topic = broker.name("replies");

@@ -34,6 +34,16 @@ async fn a_payload_that_is_not_utf8_never_reaches_the_plugin() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_record_larger_than_the_plugins_memory_never_reaches_it_and_is_no_fault_of_its() {
+    let limits = Limits { memory: 1 << 20, ..limits() };
+    let component = Guest::transform(SKIP).component();
+    assert!(ask(&component, limits, &vec![b' '; 1 << 18]).await.is_ok());
+    let failure = ask(&component, limits, &vec![b' '; 1 << 20]).await.unwrap_err();
+    assert_eq!(failure.reason, Reason::Oversized);
+    assert!(!failure.reason.is_fault() && failure.detail.contains("`limits.memory`"), "{}", failure.detail);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_is_not_utf8_is_none() {
     let body = format!("(if (local.get $has_key) (then unreachable)) {SKIP}");
     let loaded = load(&Guest::transform(&body).component()).await.unwrap();
