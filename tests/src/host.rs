@@ -181,6 +181,22 @@ impl Host {
         Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
     }
 
+    /// Starts another command of the binary with the same configuration, and does not wait for its end.
+    pub fn spawn(&self, arguments: &[&str]) -> Running {
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL"])
+            .arg(Host::binary())
+            .args(arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("`setpriv` to run");
+        Running(child)
+    }
+
     /// Runs another command of the binary with the same configuration, and gives its status, output and errors.
     pub fn command(&self, arguments: &[&str]) -> (ExitStatus, String, String) {
         let output = Command::new(Host::binary())
@@ -190,6 +206,26 @@ impl Host {
             .stdin(Stdio::null())
             .output()
             .expect("`keyway` to run");
+        (output.status, String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+/// A command that runs.
+#[derive(Debug)]
+pub struct Running(Child);
+
+impl Running {
+    /// Sends SIGINT, as Ctrl-C does.
+    pub fn interrupt(&self) {
+        let sent = Command::new("kill").args(["-INT", &self.0.id().to_string()]).status().expect("`kill` to run");
+        assert!(sent.success(), "`kill -INT` to find the command");
+    }
+
+    /// Waits for its end, and gives its status, output and errors. What it writes must fit into a pipe.
+    #[track_caller]
+    pub fn end(mut self) -> (ExitStatus, String, String) {
+        until("the command to end", END, || self.0.try_wait().expect("the command's status"));
+        let output = self.0.wait_with_output().expect("its output");
         (output.status, String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
@@ -249,6 +249,13 @@ impl Broker {
             _ => None,
         });
         committed.collect()
+    }
+
+    /// Commits an offset for a group that has no members.
+    pub fn commit(&self, group: &str, topic: &str, partition: i32, offset: i64) {
+        let mut wanted = TopicPartitionList::new();
+        wanted.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("an offset");
+        self.client(group).commit(&wanted, CommitMode::Sync).expect("the commit to be taken");
     }
 
     /// Waits until a group has committed every record that the topic holds.

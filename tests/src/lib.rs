@@ -16,6 +16,6 @@ mod wait;
 
 pub use broker::Broker;
 pub use destination::{Answer, Destination, Seen};
-pub use host::{Host, HostBuilder};
+pub use host::{Host, HostBuilder, Running};
 pub use kafka::{Committed, Message};
 pub use wait::until;

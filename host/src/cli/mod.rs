@@ -159,6 +159,11 @@ fn show_warning(warning: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr().lock(), "warning: {warning}");
 }
 
+/// Writes what is worth knowing to standard error.
+fn show_note(note: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr().lock(), "note: {note}");
+}
+
 /// Writes to standard output. What cannot be written there has no other place to go.
 fn print(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");

@@ -24,3 +24,14 @@ fn arguments_are_consistent() {
         assert_eq!(Arguments::try_parse_from(wrong).unwrap_err().exit_code(), 2, "{wrong:?}");
     }
 }
+
+#[test]
+fn the_commands_of_the_guide_are_commands() {
+    let guide = include_str!("../../../docs/guide/dead-letters.md");
+    let commands: Vec<&str> = guide.lines().filter(|line| line.starts_with("keyway ")).collect();
+    assert!(commands.len() > 5, "{commands:?}");
+    for command in commands {
+        let words = command.split(" > ").next().unwrap().split(' ').map(|word| word.trim_matches('\''));
+        Arguments::try_parse_from(words).unwrap_or_else(|error| panic!("{command}: {error}"));
+    }
+}

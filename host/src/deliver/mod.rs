@@ -31,6 +31,7 @@ use std::sync::Arc;
 pub use self::breaker::{BreakerState, Trip};
 pub use self::destination::{DestinationStatus, Preview};
 pub use self::http::{Http, Unusable};
+pub use self::rate::Pace;
 use crate::outcome::{FailedRequest, Reply, Request};
 
 /// What became of a request.

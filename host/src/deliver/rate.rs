@@ -16,7 +16,7 @@ use crate::config;
 const BURST: Duration = Duration::from_millis(10);
 
 /// Lets requests through at a steady rate, in the order in which they came (GCRA, by the `governor` crate).
-pub(super) struct Pace {
+pub struct Pace {
     limiter: RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Duration>>,
     /// Whose turn it is. Only that one sleeps for the next cell; the others wait for the turn, first come, first served.
     turn: Mutex<()>,
@@ -36,7 +36,7 @@ impl Clock for TokioClock {
 
 impl Pace {
     /// None when the rate is no rate (no requests, or no time).
-    pub(super) fn new(rate: config::Rate) -> Option<Pace> {
+    pub fn new(rate: config::Rate) -> Option<Pace> {
         let period = rate.per.checked_div(rate.requests).filter(|period| !period.is_zero())?;
         let burst = NonZeroU32::new((BURST.as_nanos() / period.as_nanos()) as u32).unwrap_or(NonZeroU32::MIN);
         let quota = Quota::with_period(period)?.allow_burst(burst);
@@ -44,7 +44,7 @@ impl Pace {
     }
 
     /// Waits for a place in the rate. Cancel-safe.
-    pub(super) async fn ready(&self) {
+    pub async fn ready(&self) {
         let _turn = self.turn.lock().await;
         while let Err(not_yet) = self.limiter.check() {
             sleep(not_yet.earliest_possible().duration_since(self.limiter.clock().now()).into()).await;

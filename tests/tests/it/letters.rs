@@ -147,6 +147,92 @@ fn letters_are_redriven_once_and_only_those_that_are_meant() {
 }
 
 #[test]
+fn a_redrive_that_is_interrupted_goes_on_where_it_stopped_and_keeps_another_one_away() {
+    let broker = Broker::shared();
+    let (topic, group) = (broker.topic("interrupt", 2), broker.name("interrupt"));
+    let count = 600;
+    let mut traffic = Traffic::new(200, 11);
+    broker.produce(&topic, (0..count).map(|_| traffic.record_of("order")));
+    let destination = Destination::start();
+    destination.answer("/orders", Answer::status(422).body("no"));
+    let mut host = host(broker, &topic, &group, &destination).start();
+    broker.await_settled(&group, &topic, RUN);
+    assert_eq!(letters(broker, &group, count).len(), count);
+    assert!(host.terminate().success());
+
+    destination.answer("/orders", Answer::status(200));
+    let refused = destination.seen().len();
+    let first = host.spawn(&["dead-letters", "redrive", "--rate", "60"]);
+    destination.await_seen("the first of them", RUN, |seen| seen.len() >= refused + 50);
+    // A second one would send the same letters.
+    let (status, output, errors) = host.command(&["dead-letters", "redrive"]);
+    assert!(status.code() == Some(1) && errors.contains("another redrive of this group runs"), "{output}{errors}");
+    first.interrupt();
+    let (status, output, errors) = first.end();
+    assert!(status.code() == Some(3) && output.contains("stopped; the same command goes on from here"), "{output}{errors}");
+    assert!(errors.contains("has committed nothing"), "{errors}");
+    let after_first = destination.seen().len();
+    assert!(after_first < refused + count / 2, "{after_first}");
+
+    // One request hangs, and whoever asks twice does not wait for it. What the others did is committed.
+    destination.answer("/orders", Answer::hang().times(1));
+    let second = host.spawn(&["dead-letters", "redrive", "--rate", "60"]);
+    destination.await_seen("some more", RUN, |seen| seen.len() >= after_first + 50);
+    second.interrupt();
+    // The wish has come when nothing is sent any more.
+    let mut before = 0;
+    until("the redrive to wait for the one that hangs", RUN, || {
+        let now = destination.seen().len();
+        let waits = now == before;
+        before = now;
+        std::thread::sleep(Duration::from_millis(500));
+        waits.then_some(())
+    });
+    second.interrupt();
+    let (status, output, errors) = second.end();
+    assert!(status.code() == Some(3) && !errors.contains("has committed nothing"), "{output}{errors}");
+    assert!(destination.seen().len() < refused + count, "there is something left");
+
+    let (status, output, errors) = host.command(&["dead-letters", "redrive"]);
+    assert!(status.success(), "{output}{errors}");
+    let mut delivered: BTreeMap<String, usize> = BTreeMap::new();
+    for seen in &destination.seen()[refused..] {
+        if seen.status == Some(200) {
+            *delivered.entry(seen.idempotency_key.clone().expect("an idempotency key")).or_default() += 1;
+        }
+    }
+    assert_eq!(delivered.len(), count, "none is lost");
+    assert!(delivered.values().all(|times| *times == 1), "none is delivered twice");
+}
+
+#[test]
+fn a_dry_run_says_what_would_not_be_sent_and_a_topic_that_was_made_anew_is_redriven_whole() {
+    let broker = Broker::shared();
+    let (topic, group) = (broker.topic("dry", 1), broker.name("dry"));
+    let mut traffic = Traffic::new(5, 12);
+    broker.produce(&topic, (0..5).map(|_| traffic.record_of("order")));
+    let destination = Destination::start();
+    destination.answer("/orders", Answer::status(422).body("no"));
+    let mut host = host(broker, &topic, &group, &destination).start();
+    broker.await_settled(&group, &topic, RUN);
+    letters(broker, &group, 5);
+    assert!(host.terminate().success());
+
+    // The redrive before has seen more letters than there are.
+    broker.commit(&format!("{group}.redrive"), &format!("{group}.dead-letters"), 0, 1_000);
+    let (status, output, errors) = host.command(&["dead-letters", "redrive", "--dry-run"]);
+    assert!(status.success() && errors.contains("the topic was made anew"), "{output}{errors}");
+    assert_eq!(output.lines().filter(|line| line.starts_with("would send POST /orders to `orders`")).count(), 5, "{output}");
+
+    let file = host.folder().join("keyway.toml");
+    let text = std::fs::read_to_string(&file).expect("the configuration");
+    std::fs::write(&file, text.replace("[destinations.orders]", "[destinations.others]")).expect("the configuration");
+    let (status, output, errors) = host.command(&["dead-letters", "redrive", "--dry-run"]);
+    assert!(status.success() && output.contains("0 delivered") && output.contains("5 dead-lettered again (denied 5)"), "{output}{errors}");
+    assert!(output.contains("there is no destination `orders`") && !output.contains("would send"), "{output}");
+}
+
+#[test]
 fn the_loop_guard_ends_what_would_go_round_for_ever() {
     let broker = Broker::shared();
     let (topic, group) = (broker.topic("guard", 1), broker.name("guard"));

@@ -1,12 +1,15 @@
 //! Reads the dead-letter topic from its beginning to where it ends now, as a member of no group.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use bytes::Bytes;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::cluster::{ClientLog, Found, consumer, describe, find};
@@ -62,9 +65,18 @@ pub(super) struct Committed {
     pub(super) metadata: String,
 }
 
+/// Why a commit is not known to be done.
+#[derive(Debug)]
+pub(super) enum NotCommitted {
+    /// The broker takes less metadata.
+    TooLarge,
+    /// Anything else, in words for the operator.
+    Failed(String),
+}
+
 /// A reader. Everything of it blocks.
 pub(super) struct Reader {
-    consumer: BaseConsumer<ClientLog>,
+    consumer: Arc<BaseConsumer<ClientLog>>,
     topic: String,
     /// Per partition, where reading ends: what is written later is not read.
     ends: HashMap<i32, i64>,
@@ -83,7 +95,7 @@ impl Reader {
         }
         config.set("group.id", group).set("enable.partition.eof", "true");
         let consumer: BaseConsumer<ClientLog> = config.create_with_context(ClientLog::default()).map_err(|error| describe(&error))?;
-        let topic = settings.dead_letters.clone();
+        let (topic, consumer) = (settings.dead_letters.clone(), Arc::new(consumer));
         match find(&consumer, &settings.brokers, &topic, ANSWER)? {
             Found::Partitions(partitions) => {
                 Ok(Reader { consumer, topic, ends: HashMap::new(), partitions: i32::try_from(partitions).unwrap_or(i32::MAX) })
@@ -116,15 +128,38 @@ impl Reader {
         Ok(committed.collect())
     }
 
-    /// Commits for the group, and waits for Kafka's word.
+    /// Where a partition begins, and where it ends.
     ///
     /// # Errors
     /// In words for the operator.
-    pub(super) fn commit(&self, marks: &[Mark]) -> Result<(), String> {
+    pub(super) fn bounds(&self, partition: i32) -> Result<(i64, i64), String> {
+        let bounds = self.consumer.fetch_watermarks(&self.topic, partition, ANSWER);
+        bounds.map_err(|error| format!("see where topic `{}` begins and ends: {error}", self.topic))
+    }
+
+    /// Commits for the group, and waits for Kafka's word, but not for ever: librdkafka's own call has no deadline, so it runs on a thread of its own.
+    ///
+    /// # Errors
+    /// It is not known to be committed.
+    pub(super) fn commit(&self, marks: &[Mark]) -> Result<(), NotCommitted> {
         if marks.is_empty() {
             return Ok(());
         }
-        self.consumer.commit(&offsets(marks), CommitMode::Sync).map_err(|error| format!("commit what was redriven: {error}"))
+        let failed = |why: String| NotCommitted::Failed(format!("commit what was redriven: {why}"));
+        let (list, consumer, (done, finished)) = (offsets(marks), Arc::clone(&self.consumer), sync_channel(1));
+        std::thread::Builder::new()
+            .name("keyway-commit".into())
+            .spawn(move || {
+                // Nobody listens any more when the deadline has passed.
+                let _ = done.send(consumer.commit(&list, CommitMode::Sync));
+            })
+            .map_err(|error| failed(format!("no thread for it: {error}")))?;
+        match finished.recv_timeout(ANSWER) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::OffsetMetadataTooLarge) => Err(NotCommitted::TooLarge),
+            Ok(Err(error)) => Err(failed(error.to_string())),
+            Err(_) => Err(failed(format!("no answer within {ANSWER:?}"))),
+        }
     }
 
     /// Goes to the beginning, or to the first letter written at or after `since`, but never before `from` (by partition). Gives the number
@@ -146,7 +181,7 @@ impl Reader {
         };
         let (mut starts, mut ends, mut offsets) = (TopicPartitionList::new(), HashMap::new(), 0);
         for partition in 0..self.partitions {
-            let (low, high) = self.consumer.fetch_watermarks(&self.topic, partition, ANSWER).map_err(failed)?;
+            let (low, high) = self.bounds(partition)?;
             let since = first.as_ref().and_then(|first| first.find_partition(&self.topic, partition)).map(|found| match found.offset() {
                 Offset::Offset(offset) => offset,
                 // Nothing so late.
@@ -186,8 +221,16 @@ impl Reader {
     /// # Errors
     /// Kafka does not answer any more, in words for the operator.
     pub(super) fn next(&mut self) -> Result<Option<DeadLetter>, String> {
+        self.next_unless(|| false)
+    }
+
+    /// The same; none as well when there is a wish to `stop` meanwhile.
+    ///
+    /// # Errors
+    /// Kafka does not answer any more, in words for the operator.
+    pub(super) fn next_unless(&mut self, stop: impl Fn() -> bool) -> Result<Option<DeadLetter>, String> {
         let mut silent = 0;
-        while !self.ends.is_empty() {
+        while !self.ends.is_empty() && !stop() {
             match self.consumer.poll(POLL) {
                 Some(Ok(message)) => {
                     let (partition, offset) = (message.partition(), message.offset());

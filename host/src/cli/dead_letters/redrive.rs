@@ -5,37 +5,43 @@
 //! same ledger that a host keeps, so a redrive that was broken off goes on where it stopped, and letters that one filter left out are found
 //! by the next.
 
+mod alone;
 mod batch;
 mod dry;
+mod letters;
 mod settle;
+mod stop;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use clap::Args;
+use futures_util::StreamExt as _;
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::signal::ctrl_c;
 use tokio::task::block_in_place;
-use tokio_util::sync::CancellationToken;
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::filter::Filter;
-use super::reader::{DeadLetter, Reader};
+use super::reader::DeadLetter;
 use crate::app::{self, Rehearsal};
-use crate::cli::{ConfigFile, Exit, block_on, print, show_error};
+use crate::cli::{ConfigFile, Exit, block_on, print, show_error, show_note};
 use crate::config::Config;
 use crate::deliver::{Deliver, Http};
 use crate::observe::Metrics;
 use crate::pipeline::{self, Pipeline, Policy};
-use crate::record::{Assignment, AssignmentId, Position, Record};
+use crate::record::{Position, Record};
 use crate::reload::{self, Setup};
 use crate::route::Routes;
-use crate::settle::{KafkaSettle, Ledger, Opened, Settle, Ticket};
+use crate::settle::{KafkaSettle, Settle};
 use crate::transform::Sandbox;
-use batch::{Batch, Pace, Waiting};
+use alone::Alone;
+use batch::{Batch, Lane, Pace, Waiting};
 use dry::{Announce, Nothing};
+use letters::{Letters, Sources};
 use settle::{Counts, NoOffsets, Redriven};
+use stop::Stop;
 
 /// Redrives dead letters.
 #[derive(Debug, Args)]
@@ -60,6 +66,9 @@ const BATCH: usize = 512;
 
 /// Bytes of records in a batch.
 const BATCH_BYTES: usize = 16 << 20;
+
+/// How often what is done is committed. A redrive that is killed repeats at most what it did since, and what was in progress.
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
 
 /// How often the progress bar is drawn while nothing moves.
 const DRAW: Duration = Duration::from_millis(200);
@@ -95,62 +104,107 @@ impl Redrive {
         routes.serve(&once.plugins);
         let parts = Parts { routes, sandbox, metrics, policy: policy(&config) };
         let counts = Counts::default();
-        if self.dry_run {
-            return self.drive(&config, parts.pipeline(Announce, Nothing), &counts).await.map_err(failed);
-        }
         let http = Http::new(&config.destinations, &parts.metrics).map_err(|error| error.to_string())?;
+        if self.dry_run {
+            let curious: Vec<String> = once.plugins.iter().filter(|plugin| plugin.sees_replies).map(|plugin| format!("`{}`", plugin.name)).collect();
+            if !curious.is_empty() {
+                show_note(format!(
+                    "no reply is known in a dry run, so an empty 200 is shown to the plugins that look at replies ({}): what they send after a real one may be \
+                     something else",
+                    curious.join(", ")
+                ));
+            }
+            return self.drive(&config, parts.pipeline(Announce(http), Nothing), &counts, None).await.map_err(failed);
+        }
+        let alone = block_in_place(|| Alone::take(&config.kafka)).map_err(failed)?;
         let kafka = KafkaSettle::start(&config.kafka, config.replies.as_ref(), "redrive", NoOffsets).await.map_err(|error| failed(error.cause))?;
-        self.drive(&config, parts.pipeline(http, Redriven::new(kafka, counts.clone())), &counts).await.map_err(failed)
+        let driven = self.drive(&config, parts.pipeline(http, Redriven::new(kafka, counts.clone())), &counts, Some(&alone)).await.map_err(failed);
+        block_in_place(|| drop(alone));
+        driven
     }
 
-    /// Takes every letter that is meant through the pipeline.
-    async fn drive<D: Deliver, S: Settle>(&self, config: &Config, pipeline: Pipeline<Arc<Sandbox>, D, S>, counts: &Counts) -> Result<Exit, String> {
+    /// Takes every letter that is meant through the pipeline. A dry run need not be alone.
+    async fn drive<D: Deliver, S: Settle>(
+        &self,
+        config: &Config,
+        pipeline: Pipeline<Arc<Sandbox>, D, S>,
+        counts: &Counts,
+        alone: Option<&Alone>,
+    ) -> Result<Exit, String> {
+        let stop = Stop::listen().map_err(|error| format!("listen for signals: {error}"))?;
         let mut letters = block_in_place(|| Letters::open(config))?;
         let bar = bar(letters.offsets);
         let mut sources = Sources::default();
         let mut totals = Totals::default();
-        let mut held_keys = HashSet::new();
+        let mut held = HashSet::new();
         let pace = Pace::new(self.rate);
-        let stop = at_interrupt();
-        while !letters.ended && !stop.is_cancelled() {
-            let mut batch = Batch::default();
-            let mut redrives = HashMap::new();
-            while batch.len() < BATCH && batch.bytes() < BATCH_BYTES {
-                let Some((found, ticket)) = block_in_place(|| letters.next(&bar))? else { break };
-                // A ticket that is dropped leaves its letter to another redrive.
-                let Some(record) = self.wanted(&found, &held_keys, &mut sources, &mut totals) else { continue };
-                redrives.insert(record.position(), found.letter.redrives + 1);
-                batch.push(Waiting { at: (found.partition, found.offset), record, progress: batch::progress(&found.letter), ticket });
+        let mut commit_due = interval(COMMIT_EVERY);
+        commit_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !letters.ended && !stop.is_asked() {
+            let (batch, redrives) = block_in_place(|| self.gather(&mut letters, &bar, &stop, &held, &mut sources, &mut totals))?;
+            if stop.is_asked() {
+                // Nothing of it has begun.
+                break;
             }
             counts.replace(redrives);
-            for done in batch.handle(&pipeline, &pace, &stop).await {
-                totals.count(&done);
-                match done.ticket {
-                    Some(ticket) => letters.ledger.settle(ticket),
-                    // What comes after it must not overtake it.
-                    None => drop(held_keys.insert(done.key)),
+            let mut handled = pin!(batch.handle(&pipeline, &pace, &stop.asked));
+            loop {
+                tokio::select! { biased;
+                    done = handled.next() => {
+                        let Some(done) = done else { break };
+                        totals.count(&done);
+                        match done.ticket {
+                            Some(ticket) => letters.settle(ticket),
+                            // What comes after it must not overtake it.
+                            None => drop(held.insert(done.lane)),
+                        }
+                    }
+                    () = stop.at_once.cancelled() => break,
+                    () = lost(alone) => {
+                        return Err("go on: Kafka has not heard of this redrive for some time, so that another one may have begun".into());
+                    }
+                    _ = commit_due.tick(), if !self.dry_run => {
+                        if let Err(error) = block_in_place(|| letters.commit()) {
+                            tracing::warn!(error, "a commit failed and is tried again");
+                        }
+                    }
                 }
             }
-            if !self.dry_run {
-                let marks = letters.ledger.marks();
-                block_in_place(|| letters.reader.commit(&marks))?;
-            }
         }
-        // The marks between may have been passed over, where very many letters are left undecided.
         if !self.dry_run {
-            let marks = letters.ledger.release_all();
-            block_in_place(|| letters.reader.commit(&marks))?;
+            block_in_place(|| letters.commit_for_good())?;
         }
         bar.finish_and_clear();
         print(totals.summary(self.dry_run));
-        if stop.is_cancelled() {
+        if stop.is_asked() {
             print("stopped; the same command goes on from here");
         }
-        Ok(if totals.held > 0 || stop.is_cancelled() { Exit::Wrong } else { Exit::Done })
+        Ok(if totals.held > 0 || stop.is_asked() { Exit::Wrong } else { Exit::Done })
+    }
+
+    /// The next letters that are meant, and how often each was redriven, with this time.
+    fn gather(
+        &self,
+        letters: &mut Letters,
+        bar: &ProgressBar,
+        stop: &Stop,
+        held: &HashSet<Lane>,
+        sources: &mut Sources,
+        totals: &mut Totals,
+    ) -> Result<(Batch, HashMap<Position, u32>), String> {
+        let (mut batch, mut redrives) = (Batch::default(), HashMap::new());
+        while batch.len() < BATCH && batch.bytes() < BATCH_BYTES {
+            let Some((found, ticket)) = letters.next(bar, stop)? else { break };
+            // A ticket that is dropped leaves its letter to another redrive.
+            let Some(record) = self.wanted(&found, held, sources, totals) else { continue };
+            redrives.insert(record.position(), found.letter.redrives + 1);
+            batch.push(Waiting { at: (found.partition, found.offset), record, progress: batch::progress(&found.letter), ticket });
+        }
+        Ok((batch, redrives))
     }
 
     /// The record of a letter that is to be redriven.
-    fn wanted(&self, found: &DeadLetter, held: &HashSet<Option<Bytes>>, sources: &mut Sources, totals: &mut Totals) -> Option<Record> {
+    fn wanted(&self, found: &DeadLetter, held: &HashSet<Lane>, sources: &mut Sources, totals: &mut Totals) -> Option<Record> {
         if !self.filter.takes(found) {
             totals.left_out += 1;
             return None;
@@ -163,7 +217,7 @@ impl Redrive {
             totals.without_record += 1;
             return None;
         }
-        if held.contains(&found.key) {
+        if held.contains(&Lane::of(found.key.as_ref(), (found.partition, found.offset))) {
             totals.held += 1;
             return None;
         }
@@ -195,81 +249,11 @@ impl Parts {
     }
 }
 
-/// The letters that no redrive has settled, in the order of their partitions.
-struct Letters {
-    reader: Reader,
-    ledger: Ledger,
-    stays: HashMap<i32, Arc<Assignment>>,
-    /// Offsets up to the end, for the progress bar.
-    offsets: u64,
-    ended: bool,
-}
-
-impl Letters {
-    fn open(config: &Config) -> Result<Letters, String> {
-        let mut reader = Reader::open(&config.kafka, &format!("{}.redrive", config.kafka.group))?;
-        let (mut ledger, mut stays, mut from) = (Ledger::default(), HashMap::new(), HashMap::new());
-        for (id, committed) in (0..).zip(reader.committed()?) {
-            let stay = Arc::new(Assignment { id: AssignmentId(id), topic: reader.topic().into(), partition: committed.partition });
-            ledger.assign(Arc::clone(&stay), committed.offset, &committed.metadata);
-            from.extend(committed.offset.map(|offset| (committed.partition, offset)));
-            stays.insert(committed.partition, stay);
-        }
-        // Not from `--since`: what lies before it is undecided, and the ledger has to see it.
-        let offsets = reader.rewind(None, &from)?;
-        Ok(Letters { reader, ledger, stays, offsets, ended: false })
-    }
-
-    fn next(&mut self, bar: &ProgressBar) -> Result<Option<(DeadLetter, Ticket)>, String> {
-        while let Some(found) = self.reader.next()? {
-            bar.inc(1);
-            let Some(stay) = self.stays.get(&found.partition) else { continue };
-            if let Opened::Undecided(ticket) = self.ledger.open(Position { assignment: stay.id, offset: found.offset }, found.key.as_deref()) {
-                return Ok(Some((found, ticket)));
-            }
-        }
-        self.ended = true;
-        Ok(None)
-    }
-}
-
-/// Cancelled at the first Ctrl-C; a second one ends the process at once.
-fn at_interrupt() -> CancellationToken {
-    let stop = CancellationToken::new();
-    let stopping = stop.clone();
-    tokio::spawn(async move {
-        if ctrl_c().await.is_ok() {
-            stopping.cancel();
-            if ctrl_c().await.is_ok() {
-                #[expect(clippy::disallowed_methods, reason = "whoever asks twice no longer wants to wait")]
-                std::process::exit(1);
-            }
-        }
-    });
-    stop
-}
-
-/// The partitions that the letters' records came from, as they were: a record keeps its coordinates, and with them its idempotency keys.
-#[derive(Default)]
-struct Sources(BTreeMap<(String, i32), Arc<Assignment>>);
-
-impl Sources {
-    fn record(&mut self, found: &DeadLetter) -> Option<Record> {
-        let (topic, partition, offset) = found.letter.source.clone()?;
-        let next = AssignmentId(self.0.len() as u64);
-        let assignment = self
-            .0
-            .entry((topic, partition))
-            .or_insert_with_key(|(topic, partition)| Arc::new(Assignment { id: next, topic: topic.as_str().into(), partition: *partition }));
-        let headers = found.headers.iter().filter(|(name, _)| !name.starts_with(crate::settle::dead_letter::PREFIX)).cloned().collect();
-        Some(Record {
-            assignment: Arc::clone(assignment),
-            offset,
-            timestamp: found.letter.timestamp,
-            key: found.key.clone(),
-            headers,
-            payload: found.payload.clone(),
-        })
+/// Completes when another redrive may have begun.
+async fn lost(alone: Option<&Alone>) {
+    match alone {
+        Some(alone) => alone.lost().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -5,17 +5,26 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::cli::print;
-use crate::deliver::{Deliver, Delivery, Stamp};
-use crate::outcome::{Reply, Request};
+use crate::deliver::{Deliver, Delivery, Http, Stamp};
+use crate::outcome::{FailedRequest, Reply, Request};
 use crate::record::Record;
 use crate::settle::{DeadLetter, Mark, Settle};
 
-/// Prints requests, and takes each for answered with 200.
+/// Prints requests that the destinations' rules let through, and takes each for answered with 200. Those that would not be sent fail as they would.
 #[derive(Debug)]
-pub(super) struct Announce;
+pub(super) struct Announce(pub(super) Http);
 
 impl Deliver for Announce {
     async fn deliver(&self, request: &Request, stamp: Stamp<'_>) -> Delivery {
+        if let Err(detail) = self.0.preview(request, stamp) {
+            let failed = FailedRequest {
+                index: stamp.index,
+                destination: request.destination.clone(),
+                method: request.method.clone(),
+                ..FailedRequest::default()
+            };
+            return Delivery::Denied { detail, request: failed };
+        }
         let bytes = request.body.as_ref().map_or(0, |body| body.as_bytes().len());
         print(format!("would send {} {} to `{}`, {bytes} bytes, as {}", request.method, request.path, request.destination, stamp.idempotency_key));
         Delivery::Done(Reply { status: 200, headers: Vec::new(), body: Bytes::new(), cut: false, attempts: 1 })
