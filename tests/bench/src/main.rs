@@ -7,6 +7,7 @@
 //! | `hostile` | what ends each plugin that attacks the host, and that other keys keep their latency meanwhile |
 //! | `latency` | that a slow destination is kept busy, and how much memory that takes |
 //! | `hang` | that a destination which never answers takes nothing from another one |
+//! | `outage` | how much memory a host takes while a destination is down and 100,000 records are held for it |
 //! | `teams` | that a team whose plugin loops in every call leaves another team its share |
 //! | `reload` | that plugins are replaced every second without a record noticing it |
 //! | `plugins` | that a thousand plugins cost a start and memory, and no record anything |
@@ -17,7 +18,7 @@
 //!
 //! With `--profile dist` in place of `--release`, and `keyway` built so too, it measures what goes into production.
 //!
-//! `cargo run --release -p bench -- [twin] [RECORDS] [RUNS] | drain | latency | hostile [NAME...] | hang | teams | reload [PER_MILLISECOND] | plugins [COUNT] | all`;
+//! `cargo run --release -p bench -- [twin] [RECORDS] [RUNS] | drain | latency | hostile [NAME...] | hang | outage | teams | reload [PER_MILLISECOND] | plugins [COUNT] | all`;
 //! the guests and `keyway` must be built (`make bench` does it).
 
 mod clock;
@@ -28,6 +29,7 @@ mod hang;
 mod hostile;
 mod latency;
 mod load;
+mod outage;
 mod plugins;
 mod reload;
 mod setting;
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         ["latency"] => latency::run(),
         ["hostile", ref names @ ..] => hostile::run(names),
         ["hang"] => hang::run(),
+        ["outage"] => outage::run(),
         ["teams"] => teams::run(),
         ["reload"] => reload::run(None),
         ["reload", per_millisecond] => match per_millisecond.parse() {
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
             latency::run();
             hostile::run(&[]);
             hang::run();
+            outage::run();
             teams::run();
             reload::run(None);
             plugins::run(None);
@@ -98,7 +102,7 @@ fn main() -> ExitCode {
 
 fn usage() -> ExitCode {
     figures::say(
-        "usage: bench [twin] [RECORDS] [RUNS] | drain | latency | hostile [NAME...] | hang | teams | reload [PER_MILLISECOND] | plugins [COUNT] | all",
+        "usage: bench [twin] [RECORDS] [RUNS] | drain | latency | hostile [NAME...] | hang | outage | teams | reload [PER_MILLISECOND] | plugins [COUNT] | all",
     );
     ExitCode::from(2)
 }

@@ -2,20 +2,21 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::sync::oneshot;
 
 pub(crate) struct Sink {
     address: SocketAddr,
     count: Arc<AtomicUsize>,
+    fails: Arc<AtomicBool>,
     delay: Option<Delay>,
 }
 
@@ -24,6 +25,8 @@ impl Sink {
     pub(crate) fn start(latency: Duration) -> Sink {
         let count = Arc::new(AtomicUsize::new(0));
         let counting = Arc::clone(&count);
+        let fails: Arc<AtomicBool> = Arc::default();
+        let failing = Arc::clone(&fails);
         let (bound, address) = mpsc::channel();
         let delay = (!latency.is_zero()).then(|| Delay::start(latency));
         let delaying = delay.clone();
@@ -35,10 +38,10 @@ impl Sink {
                 loop {
                     let Ok((stream, _)) = listener.accept().await else { continue };
                     let _ = stream.set_nodelay(true);
-                    let (count, delay) = (Arc::clone(&counting), delaying.clone());
+                    let (count, fails, delay) = (Arc::clone(&counting), Arc::clone(&failing), delaying.clone());
                     tokio::spawn(async move {
                         let answer = service_fn(|request: Request<Incoming>| {
-                            let (count, delay) = (Arc::clone(&count), delay.clone());
+                            let (count, fails, delay) = (Arc::clone(&count), Arc::clone(&fails), delay.clone());
                             async move {
                                 // The body is read to its end, so that the connection can be used again.
                                 let _ = request.into_body().collect().await;
@@ -46,7 +49,11 @@ impl Sink {
                                 if let Some(delay) = delay {
                                     delay.wait().await;
                                 }
-                                Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+                                let mut response = Response::new(Empty::<Bytes>::new());
+                                if fails.load(Ordering::Relaxed) {
+                                    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                                }
+                                Ok::<_, Infallible>(response)
                             }
                         });
                         let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
@@ -54,11 +61,16 @@ impl Sink {
                 }
             });
         });
-        Sink { address: address.recv().expect("the server to start"), count, delay }
+        Sink { address: address.recv().expect("the server to start"), count, fails, delay }
     }
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// From here on it answers 503, or 200 again.
+    pub(crate) fn fail(&self, fails: bool) {
+        self.fails.store(fails, Ordering::Relaxed);
     }
 
     pub(crate) fn reset(&self) {
