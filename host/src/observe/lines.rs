@@ -23,7 +23,7 @@ pub(super) fn dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
 
-/// Where lines wait. Each `write` is one of them, as [`tracing_subscriber::fmt`] makes it.
+/// Where lines wait. Each `write` is one of them, as [`mod@tracing_subscriber::fmt`] makes it.
 #[derive(Debug, Clone)]
 pub struct Lines(Arc<Queue>);
 
