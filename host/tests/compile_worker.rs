@@ -123,7 +123,7 @@ fn the_worker_has_a_head_start_and_then_stands_back() {
     let mine = priorities(std::process::id()).into_iter().min().unwrap();
     // Two wait, one for the component and one for what comes of it; the third is the one that looks after the first.
     until("its threads", DEADLINE, || (priorities(id).len() == 3).then_some(()));
-    assert!(priorities(id).iter().all(|nice| *nice == mine && *nice < 15), "{:?}", priorities(id));
+    assert!(priorities(id).iter().all(|nice| *nice == mine.max(5) && *nice < 15), "{:?}", priorities(id));
     let writing = std::thread::spawn(move || drop(stdin.write_all(&slow())));
     until("it to stand back", DEADLINE, || {
         assert!(child.try_wait().unwrap().is_none(), "it was done before");
