@@ -5,12 +5,14 @@
 //! Refuses to know records.
 
 mod client;
+mod commit;
 mod failed;
 mod identity;
 mod log;
 mod topics;
 
 pub use client::{admin, consumer, describe, producer};
+pub use commit::{commit_within, is_metadata_too_large};
 pub use failed::Failed;
 pub use identity::Identity;
 pub use log::{COMMIT_FAILED, ClientLog, Reach};

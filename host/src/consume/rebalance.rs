@@ -4,7 +4,6 @@
 //! sum of the deadlines is far below `max.poll.interval.ms` (300 s).
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ use super::place::{First, Places, offset_reset};
 use super::queue::Queue;
 use super::stays::Stays;
 use super::{Assigned, Event, Revoked};
-use crate::cluster::{COMMIT_FAILED, ClientLog};
+use crate::cluster::{COMMIT_FAILED, ClientLog, commit_within, is_metadata_too_large};
 use crate::observe::Metrics;
 use crate::record::Assignment;
 use crate::settle::{Mark, offsets};
@@ -252,7 +251,7 @@ impl Context {
         }
     }
 
-    /// Commits and waits for Kafka's word, but not for ever: librdkafka's own call has no deadline, so it runs on a thread of its own.
+    /// Commits and waits for Kafka's word, but not for ever.
     ///
     /// # Errors
     /// It is not known to be committed.
@@ -262,29 +261,13 @@ impl Context {
         };
         let list = offsets(marks);
         let bare: Vec<Mark> = marks.iter().map(|mark| Mark { metadata: String::new(), ..mark.clone() }).collect();
-        let (done, finished) = sync_channel(1);
-        std::thread::Builder::new()
-            .name("keyway-commit".into())
-            .spawn(move || {
-                let committed = match consumer.commit(&list, CommitMode::Sync) {
-                    // There is no time to find out how much the broker would take.
-                    Err(error) if is_metadata_too_large(&error) => consumer.commit(&offsets(&bare), CommitMode::Sync),
-                    committed => committed,
-                };
-                // Nobody listens any more when the deadline has passed.
-                let _ = done.send(committed);
-            })
-            .map_err(|error| Uncommitted::Failed(format!("no thread for it: {error}")))?;
-        match finished.recv_timeout(LAST_COMMIT) {
-            Ok(result) => {
-                self.metrics.commit(result.is_ok());
-                result.map_err(Uncommitted::from)
-            }
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                self.metrics.commit(false);
-                Err(Uncommitted::Failed(format!("no answer within {LAST_COMMIT:?}")))
-            }
-        }
+        let committed = commit_within(LAST_COMMIT, move || match consumer.commit(&list, CommitMode::Sync) {
+            // There is no time to find out how much the broker would take.
+            Err(error) if is_metadata_too_large(&error) => consumer.commit(&offsets(&bare), CommitMode::Sync),
+            committed => committed,
+        });
+        self.metrics.commit(matches!(committed, Ok(Ok(()))));
+        committed.map_err(Uncommitted::Failed)?.map_err(Uncommitted::from)
     }
 }
 
@@ -335,11 +318,6 @@ impl ClientContext for Context {
             }
         }
     }
-}
-
-/// Whether the broker takes less metadata with a commit (`offset.metadata.max.bytes`).
-fn is_metadata_too_large(error: &KafkaError) -> bool {
-    error.rdkafka_error_code() == Some(RDKafkaErrorCode::OffsetMetadataTooLarge)
 }
 
 impl AsRef<ClientLog> for Context {

@@ -199,8 +199,13 @@ fn raw(value: &impl Serialize) -> Box<RawValue> {
     to_raw_value(value).unwrap_or_else(|error| unreachable!("texts and maps of texts have a form in JSON: {error}"))
 }
 
+/// What is always shown of a request.
+fn shown(destination: &str, method: &str, path: &str) -> Shown {
+    BTreeMap::from([("destination", raw(&destination)), ("method", raw(&method)), ("path", raw(&path))])
+}
+
 fn expected_request(request: &ExpectedRequest) -> Shown {
-    let mut shown = BTreeMap::from([("destination", raw(&request.destination)), ("method", raw(&request.method)), ("path", raw(&request.path))]);
+    let mut shown = shown(&request.destination, &request.method, &request.path);
     if !request.headers.is_empty() {
         shown.insert("headers", raw(&request.headers));
     }
@@ -214,7 +219,7 @@ fn expected_request(request: &ExpectedRequest) -> Shown {
 }
 
 fn seen_request(request: &Request, expected: Option<&ExpectedRequest>) -> Shown {
-    let mut shown = BTreeMap::from([("destination", raw(&request.destination)), ("method", raw(&request.method)), ("path", raw(&request.path))]);
+    let mut shown = shown(&request.destination, &request.method, &request.path);
     // Under the name that the case uses, so that a difference of case alone is none here either.
     let named = |name: &str| request.headers.iter().find(|(seen, _)| seen.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone());
     let headers: BTreeMap<String, String> = match expected {

@@ -264,11 +264,11 @@ fn failure(error: &wasmtime::Error, state: &State, limits: &Limits) -> Failure {
     let (reason, what) = if error.is::<CpuUsedUp>() {
         (Reason::Cpu, format!("used more than its {:?} of CPU time", limits.cpu))
     } else if state.limiter.denied() {
-        (Reason::Memory, format!("wanted more than its {} of memory: {}", mebibytes(limits.memory), error.root_cause()))
+        (Reason::Memory, format!("wanted more than its {} of memory: {}", mebibytes(limits.memory as u64), error.root_cause()))
     } else if says("store handle limit exceeded") {
         (Reason::Memory, format!("holds more than {HANDLES_MAX} handles to resources"))
     } else if says("fuel allocated for hostcalls has been exhausted") {
-        (Reason::Output, format!("returned, or logged at once, more than its {} of output", mebibytes(limits.output)))
+        (Reason::Output, format!("returned, or logged at once, more than its {} of output", mebibytes(limits.output as u64)))
     } else {
         (Reason::Trapped, error.root_cause().to_string())
     };
@@ -335,6 +335,7 @@ pub(super) fn panicked(panic: &(dyn std::any::Any + Send)) -> Failure {
     Failure::new(Reason::Trapped, format!("the host panicked in the call: {text}"))
 }
 
-fn mebibytes(bytes: usize) -> String {
+/// A limit in bytes, for people.
+pub(super) fn mebibytes(bytes: u64) -> String {
     if bytes < 1 << 20 { format!("{} KiB", bytes >> 10) } else { format!("{} MiB", bytes >> 20) }
 }

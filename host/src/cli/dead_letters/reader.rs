@@ -2,17 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use bytes::Bytes;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers as _, Message as _};
-use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::cluster::{ClientLog, Found, consumer, describe, find};
+use crate::cluster::{ClientLog, Found, commit_within, consumer, describe, find, is_metadata_too_large};
 use crate::config;
 use crate::settle::dead_letter::Letter;
 use crate::settle::{Mark, offsets};
@@ -137,7 +135,7 @@ impl Reader {
         bounds.map_err(|error| format!("see where topic `{}` begins and ends: {error}", self.topic))
     }
 
-    /// Commits for the group, and waits for Kafka's word, but not for ever: librdkafka's own call has no deadline, so it runs on a thread of its own.
+    /// Commits for the group, and waits for Kafka's word, but not for ever.
     ///
     /// # Errors
     /// It is not known to be committed.
@@ -146,19 +144,11 @@ impl Reader {
             return Ok(());
         }
         let failed = |why: String| NotCommitted::Failed(format!("commit what was redriven: {why}"));
-        let (list, consumer, (done, finished)) = (offsets(marks), Arc::clone(&self.consumer), sync_channel(1));
-        std::thread::Builder::new()
-            .name("keyway-commit".into())
-            .spawn(move || {
-                // Nobody listens any more when the deadline has passed.
-                let _ = done.send(consumer.commit(&list, CommitMode::Sync));
-            })
-            .map_err(|error| failed(format!("no thread for it: {error}")))?;
-        match finished.recv_timeout(ANSWER) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::OffsetMetadataTooLarge) => Err(NotCommitted::TooLarge),
-            Ok(Err(error)) => Err(failed(error.to_string())),
-            Err(_) => Err(failed(format!("no answer within {ANSWER:?}"))),
+        let (list, consumer) = (offsets(marks), Arc::clone(&self.consumer));
+        match commit_within(ANSWER, move || consumer.commit(&list, CommitMode::Sync)).map_err(failed)? {
+            Ok(()) => Ok(()),
+            Err(error) if is_metadata_too_large(&error) => Err(NotCommitted::TooLarge),
+            Err(error) => Err(failed(error.to_string())),
         }
     }
 

@@ -661,31 +661,30 @@ async fn a_destination_that_gives_no_results_is_left_alone() {
     assert!(destination.status().last_error.unwrap().1.contains("no JSON array"));
 }
 
+/// A wire that answers each body with the status that it is judged to deserve.
+struct Judge(Arc<Script>, fn(&str) -> u16);
+
+impl Wire for Judge {
+    async fn send(&self, request: http::Request<Full<Bytes>>) -> Result<Answer, Fault> {
+        let Judge(script, judge) = self;
+        Wire::send(script, request).await.unwrap();
+        let status = judge(&script.bodies.lock().unwrap().last().unwrap().1);
+        reply(status, &[])
+    }
+}
+
+/// A destination behind a [`Judge`], and what it was sent.
+fn judged(settings: config::Destination, judge: fn(&str) -> u16) -> (Arc<Script>, Arc<Destination<Judge>>) {
+    let script = Script::new(async |_, _| reply(200, &[]));
+    let wire = Judge(Arc::clone(&script), judge);
+    let destination = Destination::over(wire, &settings, Arc::new(Common::new(1)), Metrics::new()).unwrap();
+    (script, Arc::new(destination))
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_bad_item_is_found_by_halving() {
-    let script = Arc::new(Script {
-        start: Instant::now(),
-        answer: Box::new(|_, _| Box::pin(async { reply(200, &[]) })),
-        sent: Mutex::default(),
-        bodies: Mutex::default(),
-        keys: Mutex::default(),
-    });
-    /// Refuses every batch with a 5 in it.
-    struct Picky(Arc<Script>);
-    impl Wire for Picky {
-        async fn send(&self, request: http::Request<Full<Bytes>>) -> Result<Answer, Fault> {
-            Wire::send(&self.0, request).await.unwrap();
-            let body = self.0.bodies.lock().unwrap().last().unwrap().1.clone();
-            reply(if body.contains('5') { 400 } else { 200 }, &[])
-        }
-    }
-    let destination = Destination::over(
-        Picky(Arc::clone(&script)),
-        &config::Destination { batch: Some(batch(8)), ..settings() },
-        Arc::new(Common::new(1)),
-        Metrics::new(),
-    );
-    let destination = Arc::new(destination.unwrap());
+    let settings = config::Destination { batch: Some(batch(8)), ..settings() };
+    let (script, destination) = judged(settings, |body| if body.contains('5') { 400 } else { 200 });
     let items = items(8);
     let ended = join_all(items.iter().map(|(request, key)| destination.deliver(request, stamp(key)))).await;
     for (number, ended) in ended.iter().enumerate() {
@@ -715,24 +714,9 @@ async fn a_batch_that_is_held_is_called_back_whole() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_tried_in_a_batch_keeps_its_attempts_and_uses_up_nobody_elses() {
-    let script = Arc::new(Script {
-        start: Instant::now(),
-        answer: Box::new(|_, _| Box::pin(async { reply(200, &[]) })),
-        sent: Mutex::default(),
-        bodies: Mutex::default(),
-        keys: Mutex::default(),
-    });
-    /// Breaks at every batch with a 0 alone in it or at its beginning.
-    struct Broken(Arc<Script>);
-    impl Wire for Broken {
-        async fn send(&self, request: http::Request<Full<Bytes>>) -> Result<Answer, Fault> {
-            Wire::send(&self.0, request).await.unwrap();
-            let body = self.0.bodies.lock().unwrap().last().unwrap().1.clone();
-            reply(if body.starts_with("[0") { 500 } else { 200 }, &[])
-        }
-    }
     let settings = config::Destination { batch: Some(batch(2)), breaker: QUICK_BREAKER, ..settings() };
-    let destination = Arc::new(Destination::over(Broken(Arc::clone(&script)), &settings, Arc::new(Common::new(1)), Metrics::new()).unwrap());
+    // It breaks at every batch with a 0 alone in it or at its beginning.
+    let (script, destination) = judged(settings, |body| if body.starts_with("[0") { 500 } else { 200 });
     let first = items(2);
     let both = join_all(first.iter().map(|(request, key)| destination.deliver(request, stamp(key)))).await;
     assert!(both.iter().all(|ended| matches!(ended, Delivery::Held(_))), "the breaker has opened");

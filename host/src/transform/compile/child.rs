@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
+use super::super::call::mebibytes;
 use super::bounds::Bounds;
 use super::{uncompilable, worker};
 use crate::plugin::Refusal;
@@ -124,7 +125,3 @@ fn too_large(cause: String) -> Refusal {
 }
 
 const SMALLER: &str = "make it smaller: leave out what the plugin does not use, and generated tables and functions first";
-
-fn mebibytes(bytes: u64) -> String {
-    if bytes < 1 << 20 { format!("{} KiB", bytes >> 10) } else { format!("{} MiB", bytes >> 20) }
-}
